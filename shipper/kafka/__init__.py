@@ -1,0 +1,1 @@
+"""Kafka: where records come from, dead letters go to, and offsets are committed."""

@@ -1,0 +1,164 @@
+"""The settings: frozen, typed, documented. `config.load` fills them; `config.toml` explains every key to an operator.
+
+The names are an interface (dashboards, deployments and people's files use them). A description here is the text that
+error messages and `config.toml` share. Units are the last word of a name.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+
+class Secret(str):
+    """A string that does not show itself in a repr, a log line or a traceback."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Paths = str | list[str]
+"""A field's path in the record (`user.id`: key `id` of the object `user`), or several: the first that is present wins."""
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every section of the configuration."""
+
+
+class Kafka(Section, frozen=True, kw_only=True):
+    """Where the records come from."""
+
+    bootstrap_servers: list[str] = msgspec.field(default_factory=lambda: ["localhost:9092"])
+    topics: list[str] = msgspec.field(default_factory=lambda: ["logs"])
+    group_id: str = "shipper"
+    assignment: Literal["pinned", "group"] = "pinned"
+    start: Literal["earliest", "latest"] = "earliest"
+    node_index: NotNegative = 0
+    node_count: Positive = 1
+    batch_records_max: Positive = 10_000
+    batch_wait_s: Seconds = 0.25
+    client: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """Loki's own limits, as its `limits_config` has them: what exceeds them is found before the push."""
+
+    line_bytes_max: Positive = 262_144
+    label_count_max: Positive = 15
+    label_name_bytes_max: Positive = 1_024
+    label_value_bytes_max: Positive = 2_048
+    structured_metadata_count_max: Positive = 128
+    structured_metadata_bytes_max: Positive = 65_536
+    entry_age_max_s: Seconds = 604_800.0
+    entry_ahead_max_s: Seconds = 600.0
+
+
+class Loki(Section, frozen=True, kw_only=True):
+    """Where the entries go."""
+
+    url: str = "http://localhost:3100"
+    tenant: str = ""
+    timeout_s: Seconds = 10.0
+    request_bytes_max: Positive = 3_145_728
+    in_flight_max: Positive = 4
+    retry_wait_min_s: Seconds = 0.25
+    retry_wait_max_s: Seconds = 30.0
+    username: str = ""
+    password: Secret = Secret("")
+    password_file: str = ""
+    bearer_token: Secret = Secret("")
+    bearer_token_file: str = ""
+    ca_file: str = ""
+    client_cert_file: str = ""
+    client_key_file: str = ""
+    limits: Limits = msgspec.field(default_factory=Limits)
+
+
+class Labels(Struct, frozen=True, kw_only=True):
+    """Label name → where its value comes from. `fields` is `[labels]` itself, `static` is `[labels.static]`."""
+
+    fields: dict[str, Paths] = msgspec.field(default_factory=lambda: {"service": "service", "level": "level"})
+    static: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Timestamp(Section, frozen=True, kw_only=True):
+    """Which field says when it happened, and in which of the known forms."""
+
+    field: Paths = "timestamp"
+    formats: list[Literal["rfc3339", "epoch"]] = msgspec.field(default_factory=lambda: ["rfc3339", "epoch"])
+
+
+class Malformed(Section, frozen=True, kw_only=True):
+    """What to do with a record that is no JSON object in UTF-8."""
+
+    policy: Literal["ship", "dead_letter"] = "ship"
+
+
+class Filter(Section, frozen=True, kw_only=True):
+    """Drops, or thins out, the records that match. Exactly one of any_of, matches and below_level is given."""
+
+    name: str
+    field: str = ""
+    any_of: list[str] | None = None
+    matches: str | None = None
+    below_level: Literal["trace", "debug", "info", "warn", "error", "fatal"] | None = None
+    action: Literal["drop", "sample"] = "drop"
+    share: Share = 0.1
+
+
+class Redact(Section, frozen=True, kw_only=True):
+    """Replaces what a pattern finds, in the line, in label values and in structured metadata."""
+
+    name: str
+    pattern: str
+    replacement: str = "[redacted]"
+
+
+class DeadLetter(Section, frozen=True, kw_only=True):
+    """Where the records go that Loki can never take."""
+
+    topic: str = "logs.dlq"
+
+
+class Workers(Section, frozen=True, kw_only=True):
+    """The processes that ship."""
+
+    count: NotNegative = 0
+    memory_bytes_max: Positive = 268_435_456
+    drain_timeout_s: Seconds = 30.0
+
+
+class Status(Section, frozen=True, kw_only=True):
+    """Where the supervisor answers /status, /metrics, /healthz, /readyz and the live page."""
+
+    listen: str = "127.0.0.1:9600"
+
+
+def _structured_metadata() -> dict[str, Paths]:
+    return {
+        "request_id": ["requestId", "correlationId", "traceId", "traceparent"],
+        "user_id": "userId",
+        "trace_id": "traceId",
+    }
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """The whole configuration."""
+
+    kafka: Kafka = msgspec.field(default_factory=Kafka)
+    loki: Loki = msgspec.field(default_factory=Loki)
+    labels: Labels = msgspec.field(default_factory=Labels)
+    structured_metadata: dict[str, Paths] = msgspec.field(default_factory=_structured_metadata)
+    timestamp: Timestamp = msgspec.field(default_factory=Timestamp)
+    malformed: Malformed = msgspec.field(default_factory=Malformed)
+    filters: list[Filter] = msgspec.field(default_factory=list)
+    redact: list[Redact] = msgspec.field(default_factory=list)
+    dead_letter: DeadLetter = msgspec.field(default_factory=DeadLetter)
+    workers: Workers = msgspec.field(default_factory=Workers)
+    status: Status = msgspec.field(default_factory=Status)
