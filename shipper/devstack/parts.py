@@ -1,0 +1,225 @@
+"""The real servers and programs that tests and benchmarks need: which they are, and where they lie on this machine.
+
+What is fetched or built lies outside the checkout, in one folder per part and version, so that a second clone finds it:
+`$SHIPPER_PARTS_DIR`, else `$XDG_CACHE_HOME/shipper/parts`, else `~/.cache/shipper/parts`. What the operating system
+packages is taken from the PATH.
+
+`python -m shipper.devstack.parts [PART…]` gets what is missing and prints what there is.
+"""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from shipper.errors import CannotStartError
+
+_JAVA_VERSION_MIN = 17
+_SYSTEM_FOLDERS = "/usr/sbin:/usr/local/sbin"  # Debian puts nginx there, where a user's PATH may not reach
+
+
+class PartMissingError(CannotStartError):
+    """A part is not on this machine.
+
+    Attributes:
+        part: its name.
+        why: one sentence, without a full stop.
+        way_out: what to do about it, often a command.
+    """
+
+    def __init__(self, part: str, why: str, way_out: str) -> None:
+        super().__init__(f"{part} is missing: {why}. {way_out}")
+        self.part, self.why, self.way_out = part, why, way_out
+
+
+@dataclass(frozen=True)
+class BuiltPart:
+    """A part that a tool fetches or builds into the cache.
+
+    Attributes:
+        name: as on the command line.
+        version: of the server, part of the folder's name.
+        recipe: folder beneath `recipes/` whose files the steps need.
+        steps: command lines, run in a copy of the recipe; the first word is the tool that must be on the PATH.
+        keep: what of that copy is kept, relative to it.
+        program: its program in the cache folder, which is what `find` returns; None to return the folder.
+        env: variables for the steps.
+    """
+
+    name: str
+    version: str
+    recipe: str
+    steps: tuple[tuple[str, ...], ...]
+    keep: str
+    program: str | None
+    env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies once it is built."""
+        return cache_dir() / f"{self.name}-{self.version}"
+
+    @property
+    def tool(self) -> str:
+        """The program that builds it."""
+        return self.steps[0][0]
+
+
+@dataclass(frozen=True)
+class PackagedPart:
+    """A part that Debian packages.
+
+    Attributes:
+        name: as on the command line.
+        programs: names under which its program may be found on the PATH, the best first.
+        packages: Debian packages, for `apt-get install`.
+    """
+
+    name: str
+    programs: tuple[str, ...]
+    packages: tuple[str, ...]
+    version: ClassVar[str] = "from the PATH"
+
+
+Part = BuiltPart | PackagedPart
+
+_LOKI_VERSION = "3.7.8"
+_GO_BUILD = (
+    # -v names each package when it is compiled: four minutes without a word look like a hang.
+    *("go", "build", "-v", "-mod=readonly", "-trimpath", "-o", "bin/"),
+    f"-ldflags=-s -w -X github.com/grafana/loki/v3/pkg/util/build.Version={_LOKI_VERSION}",
+)
+
+PARTS: dict[str, Part] = {
+    part.name: part
+    for part in (
+        BuiltPart(
+            "kafka",
+            "4.1.0",
+            recipe="kafka",
+            steps=(("mvn", "-B", "-ntp", "dependency:copy-dependencies", "-DoutputDirectory=lib"),),
+            keep="lib",
+            program=None,
+        ),
+        BuiltPart(
+            "loki",
+            _LOKI_VERSION,
+            recipe="loki",
+            steps=((*_GO_BUILD, "github.com/grafana/loki/v3/cmd/loki"),),
+            keep="bin/loki",
+            program="loki",
+            env=(("CGO_ENABLED", "0"),),
+        ),
+        BuiltPart(
+            "logcli",
+            _LOKI_VERSION,
+            recipe="loki",
+            steps=((*_GO_BUILD, "github.com/grafana/loki/v3/cmd/logcli"),),
+            keep="bin/logcli",
+            program="logcli",
+            env=(("CGO_ENABLED", "0"),),
+        ),
+        PackagedPart("prometheus", ("prometheus",), ("prometheus",)),
+        PackagedPart("nginx", ("nginx",), ("nginx-light",)),
+        # Without a font a screenshot shows boxes.
+        PackagedPart("chromium", ("chromium", "chromium-browser", "google-chrome"), ("chromium", "fonts-dejavu-core")),
+    )
+}
+DEFAULT_PARTS = ("loki", "kafka", "prometheus", "nginx", "chromium")
+"""What tests and benchmarks use; logcli is for people."""
+
+
+def cache_dir() -> Path:
+    """Return the folder in which built parts lie; it need not exist."""
+    if chosen := os.environ.get("SHIPPER_PARTS_DIR"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "shipper" / "parts"
+
+
+def locate(name: str) -> Path:
+    """Return where a part lies: the folder that holds `lib/` for kafka, the program for all others. Never builds.
+
+    Raises: PartMissingError, also when Kafka is there and the Java that it needs is not.
+    """
+    part = PARTS[name]
+    if isinstance(part, PackagedPart):
+        return _locate_on_path(part)
+    whole = part.folder / part.program if part.program else part.folder
+    if not whole.exists():
+        raise PartMissingError(name, f"{whole} is not there", f"Run `make parts`, or `{command_for(name)}`.")
+    if name == "kafka":
+        java()
+    return whole
+
+
+def find(name: str) -> Path | None:
+    """Return where a part lies, or None when it is not on this machine. Never builds."""
+    try:
+        return locate(name)
+    except PartMissingError:
+        return None
+
+
+def ensure(name: str) -> Path:
+    """Return where a part lies, and fetch, build or install it first if it is missing.
+
+    Raises: PartMissingError when it cannot be had here.
+    """
+    from shipper.devstack.fetch import fetch  # noqa: PLC0415 - `fetch` needs the parts of this file
+
+    return find(name) or fetch(PARTS[name])
+
+
+def command_for(name: str) -> str:
+    """Return the command that gets this part."""
+    return f"{sys.executable} -m shipper.devstack.parts {name}"
+
+
+def java() -> Path:
+    """Return a Java that runs Kafka's server.
+
+    Raises: PartMissingError when there is none, or an old one only.
+    """
+    home = os.environ.get("JAVA_HOME")
+    found = (shutil.which("java", path=f"{home}/bin") if home else None) or shutil.which("java")
+    way_out = (
+        f"Install a Java of version {_JAVA_VERSION_MIN} or newer (Debian: `apt-get install openjdk-17-jre-headless`)."
+    )
+    if found is None:
+        raise PartMissingError("kafka", "its server needs Java, and there is no `java` on the PATH", way_out)
+    version = _java_version(found)
+    if version < _JAVA_VERSION_MIN:
+        why = f"its server needs Java {_JAVA_VERSION_MIN}, and {found} is version {version or 'unknown'}"
+        raise PartMissingError("kafka", why, way_out)
+    return Path(found)
+
+
+@functools.cache
+def _java_version(program: str) -> int:
+    """Return the major version of a Java, 0 when it does not say."""
+    command = [program, "-version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - Java itself
+    match = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    return int(match[1]) if match else 0
+
+
+def _locate_on_path(part: PackagedPart) -> Path:
+    path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_FOLDERS}"
+    for program in part.programs:
+        if found := shutil.which(program, path=path):
+            return Path(found)
+    install = f"apt-get install --no-install-recommends {' '.join(part.packages)}"
+    way_out = f"On Debian, as root: `{install}`; elsewhere put it on the PATH."
+    raise PartMissingError(part.name, f"there is no `{part.programs[0]}` on the PATH", way_out)
+
+
+if __name__ == "__main__":
+    from shipper.devstack.fetch import main
+
+    sys.exit(main(sys.argv[1:]))
