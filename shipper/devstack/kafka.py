@@ -41,7 +41,8 @@ def make_topic(bootstrap: str, partitions: int = 1, config: Mapping[str, str] | 
     """
     name = f"test-{uuid.uuid4().hex[:12]}"
     new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([new], operation_timeout=20)[name].result(timeout=30)
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # must outlive the request: without it the answer is an error
+    admin.create_topics([new], operation_timeout=20)[name].result(timeout=30)
     return name
 
 
