@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections import defaultdict
@@ -32,6 +33,7 @@ from shipper.devstack.progress import Report, report_to
 _RECIPES = Path(__file__).with_name("recipes")
 _STEP_TIMEOUT_S = 45 * 60  # Loki takes 4 minutes on two cores; a slow network and one core may take ten times that
 _ERROR_LINES = 6
+_LOG_WIDTH = 140
 _TOOL_SOURCES = {
     "mvn": "Install Maven (Debian: `apt-get install maven`).",
     "go": "Install Go from https://go.dev/dl, in the version that recipes/loki/go.mod names or newer.",
@@ -94,8 +96,11 @@ def _only_one(key: str, name: str, report: Report) -> Iterator[None]:
     """Hold a lock file in the cache, so that two processes do not build the same."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     with (cache_dir() / f"{key}.lock").open("w") as lock:
-        report(name, "waiting for another process that gets it")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(name, "waiting for another process that gets it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -203,7 +208,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := [name for name in names if name not in PARTS]:
         parser.error(f"no part is called {unknown[0]}; there are {', '.join(PARTS)}")
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     absent = [name for name in names if find(name) is None]
     with report_to(console, absent) as report:
         missing = get_all(absent, report)

@@ -1,0 +1,3 @@
+"""The real servers, for tests and benchmarks alike."""
+
+pytest_plugins = ["shipper.devstack.fixtures"]
