@@ -1,0 +1,129 @@
+# Every target's sentence stands behind its `##`; `make help` prints them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Arguments handed on: `make test ARGS="-k offsets"`, `make demo ARGS=--keep`.
+ARGS ?=
+
+# The first Python of 3.11 or newer that can make a virtual environment; `make install PYTHON=…` chooses another.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; \
+	done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP_LOCKED := $(PIP) install --require-hashes
+NOT_REAL := not kafka and not loki and not prometheus and not nginx and not chromium and not slow
+
+.PHONY: help
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- installing -------------------------------------------------------------------------------------------------------
+
+.PHONY: install
+install: $(VENV)/.installed ## makes .venv with `shipper` in it, from the hashed lock file
+	@:
+
+.PHONY: install-dev
+install-dev: $(VENV)/.installed-dev ## adds what tests, linters and benchmarks need
+	@:
+
+$(VENV)/.installed: locks/demo.txt pyproject.toml
+	@if ! $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+		if [ -z "$(PYTHON)" ]; then \
+			echo "shipper needs Python 3.11 or newer, with its venv module: none of python3.13, python3.12, python3.11, python3 is one." >&2; \
+			echo "Install one (Debian: apt-get install python3 python3-venv), or name it: make install PYTHON=/path/to/python3" >&2; \
+			exit 3; \
+		fi; \
+		echo "making $(VENV) with $$("$(PYTHON)" --version)"; \
+		"$(PYTHON)" -m venv --clear $(VENV); \
+	fi
+	@echo "installing $$(grep -c == locks/demo.txt) packages from locks/demo.txt, hashes checked"
+	@$(PIP_LOCKED) -r locks/demo.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
+	@echo "installing $$(grep -c == locks/dev.txt) packages from locks/dev.txt, hashes checked"
+	@$(PIP_LOCKED) -r locks/dev.txt
+	@touch $@
+
+# --- trying -----------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: install ## ships 500,000 records from an embedded broker to an embedded Loki, and accounts for every one
+	@$(BIN)/shipper demo $(ARGS)
+
+# --- testing ----------------------------------------------------------------------------------------------------------
+
+.PHONY: parts
+parts: install-dev ## fetches and builds the real servers (Kafka, Loki, Prometheus, nginx, Chromium) into a cache
+	@$(BIN)/python -m shipper.devstack.parts $(ARGS)
+
+# A part that cannot be had costs its tests only, unless SHIPPER_REQUIRE_REAL=1.
+.PHONY: parts-if-possible
+parts-if-possible: install-dev
+	@$(BIN)/python -m shipper.devstack.parts || [ "$${SHIPPER_REQUIRE_REAL:-0}" != 1 ]
+
+.PHONY: test
+test: parts-if-possible ## runs the whole suite against the real servers
+	@$(BIN)/pytest --durations=5 $(ARGS)
+
+.PHONY: test-fast
+test-fast: install-dev ## runs what needs no real server, in under 30 seconds
+	@$(BIN)/pytest -q -m "$(NOT_REAL)" $(ARGS)
+
+.PHONY: bench
+bench: parts-if-possible ## measures each stage, and the whole against a bare consume loop
+	@$(BIN)/pytest benchmarks $(ARGS)
+
+.PHONY: bench-smoke
+bench-smoke: install-dev ## runs the stages' benchmarks once, unmeasured, to see that they work
+	@$(BIN)/pytest -q benchmarks --benchmark-disable -m "$(NOT_REAL)" $(ARGS)
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+.PHONY: check
+check: lint types contracts ## runs lint, types and contracts
+
+.PHONY: lint
+lint: install-dev ## checks style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: format
+format: install-dev ## formats the code and mends what can be mended
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+.PHONY: types
+types: install-dev ## checks the types, strictly
+	@$(BIN)/mypy
+
+.PHONY: contracts
+contracts: install-dev ## checks which module may import which
+	@$(BIN)/lint-imports
+
+# --- keeping ----------------------------------------------------------------------------------------------------------
+
+# dev.txt holds everything; the other two take its versions. Given versions stay: `make lock ARGS=--upgrade` renews them.
+COMPILE = "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(ARGS)
+
+.PHONY: lock
+lock: install ## writes the three lock files anew from pyproject.toml
+	@tools="$$(mktemp -d)"; trap 'rm -rf "$$tools"' EXIT; \
+	$(BIN)/python -m venv "$$tools"; \
+	"$$tools/bin/python" -m pip --disable-pip-version-check --quiet install uv; \
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --group pyproject.toml:dev --output-file locks/dev.txt; \
+	$(COMPILE) pyproject.toml locks/build.in --extra demo --constraint locks/dev.txt --output-file locks/demo.txt; \
+	$(COMPILE) pyproject.toml --constraint locks/dev.txt --output-file locks/runtime.txt
+	@! grep -n -E '^(-i|--index-url|--extra-index-url|--find-links|--trusted-host)|://' locks/*.txt
+
+.PHONY: clean
+clean: ## removes .venv and what the tools left; the cache of real servers stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks .pytest_cache dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
