@@ -26,7 +26,7 @@ from shipper.devstack.parts import (
     PartMissingError,
     cache_dir,
     find,
-    locate,
+    where,
 )
 from shipper.devstack.progress import Report, report_to
 
@@ -58,7 +58,7 @@ def fetch(part: Part, report: Report = ignore) -> Path:
         _build(part, report)
     else:
         _install(part, report)
-    return locate(part.name)
+    return where(part)
 
 
 def _build(part: BuiltPart, report: Report) -> None:
@@ -82,7 +82,7 @@ def _build(part: BuiltPart, report: Report) -> None:
 
 def _install(part: PackagedPart, report: Report) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        locate(part.name)  # its error says how to install it
+        where(part)  # its error says how to install it
         return
     with _only_one("apt", part.name, report), _no_services_started():
         env = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -127,7 +127,7 @@ def _run(
     said: list[str] = []
     with (
         log.open("a") as kept,
-        subprocess.Popen(  # noqa: S603 - a command line of our own
+        subprocess.Popen(
             command,
             cwd=folder,
             env={**os.environ, **(env or {})},

@@ -119,7 +119,7 @@ class KafkaServer(Server):
             str(properties),
         ]
         with self.log.open("ab") as output:
-            done = subprocess.run(  # noqa: S603 - a command line of our own
+            done = subprocess.run(
                 command,
                 stdout=output,
                 stderr=subprocess.STDOUT,

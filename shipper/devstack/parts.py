@@ -142,20 +142,28 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "shipper" / "parts"
 
 
-def locate(name: str) -> Path:
-    """Return where a part lies: the folder that holds `lib/` for kafka, the program for all others. Never builds.
+def where(part: Part) -> Path:
+    """Return where a part lies: its program, or its folder when it has none. Never builds.
 
     Raises: PartMissingError, also when Kafka is there and the Java that it needs is not.
     """
-    part = PARTS[name]
     if isinstance(part, PackagedPart):
-        return _locate_on_path(part)
+        return _where_on_path(part)
     whole = part.folder / part.program if part.program else part.folder
     if not whole.exists():
-        raise PartMissingError(name, f"{whole} is not there", f"Run `make parts`, or `{command_for(name)}`.")
-    if name == "kafka":
+        command = f"{sys.executable} -m shipper.devstack.parts {part.name}"
+        raise PartMissingError(part.name, f"{whole} is not there", f"Run `make parts`, or `{command}`.")
+    if part.name == "kafka":
         java()
     return whole
+
+
+def locate(name: str) -> Path:
+    """Return where the part of this name lies: the folder that holds `lib/` for kafka, the program for all others.
+
+    Raises: PartMissingError, as `where` does.
+    """
+    return where(PARTS[name])
 
 
 def find(name: str) -> Path | None:
@@ -174,11 +182,6 @@ def ensure(name: str) -> Path:
     from shipper.devstack.fetch import fetch  # noqa: PLC0415 - `fetch` needs the parts of this file
 
     return find(name) or fetch(PARTS[name])
-
-
-def command_for(name: str) -> str:
-    """Return the command that gets this part."""
-    return f"{sys.executable} -m shipper.devstack.parts {name}"
 
 
 def java() -> Path:
@@ -204,12 +207,12 @@ def java() -> Path:
 def _java_version(program: str) -> int:
     """Return the major version of a Java, 0 when it does not say."""
     command = [program, "-version"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - Java itself
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     match = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     return int(match[1]) if match else 0
 
 
-def _locate_on_path(part: PackagedPart) -> Path:
+def _where_on_path(part: PackagedPart) -> Path:
     path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_FOLDERS}"
     for program in part.programs:
         if found := shutil.which(program, path=path):

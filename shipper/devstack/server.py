@@ -63,7 +63,7 @@ def spawn_leashed(
     Returns: the process; its pid is the program's own.
     """
     with log.open("ab") as output:
-        return subprocess.Popen(  # noqa: S603 - a command line of our own
+        return subprocess.Popen(
             [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -14,9 +15,11 @@ import requests
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from shipper.devstack.broker import EmbeddedBroker
+from shipper.devstack.fetch import fetch
 from shipper.devstack.kafka import KafkaServer, make_topic
 from shipper.devstack.loki import LokiServer
 from shipper.devstack.nginx import NginxSink
+from shipper.devstack.parts import BuiltPart, PartMissingError, java
 from shipper.devstack.prometheus import PrometheusServer
 from shipper.devstack.server import Server, ServerFailedError, free_port
 
@@ -126,6 +129,38 @@ def test_prometheus_scrapes_what_it_is_given(prometheus: Callable[..., Prometheu
     assert health == [(nobody, "down")]
 
 
+def shell_part(script: str) -> BuiltPart:
+    return BuiltPart("shell", "1", recipe="kafka", steps=(("sh", "-c", script),), keep="made", program="made")
+
+
+def test_a_part_that_several_processes_want_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHIPPER_PARTS_DIR", str(tmp_path / "parts"))
+    part = shell_part(f"echo once >> {tmp_path}/builds; echo whole > made")
+    with ThreadPoolExecutor(4) as pool:
+        places = [future.result() for future in [pool.submit(fetch, part) for _ in range(4)]]
+    assert {place.read_text() for place in places} == {"whole\n"}
+    assert (tmp_path / "builds").read_text() == "once\n"
+
+
+def test_a_build_that_fails_says_why_and_leaves_nothing_that_looks_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHIPPER_PARTS_DIR", str(tmp_path))
+    with pytest.raises(PartMissingError, match=r"exit code 3 \(no space left\).*shell\.log"):
+        fetch(shell_part("touch made; echo no space left; exit 3"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shell-1.lock", "shell.log"]
+
+
+def test_a_java_that_is_too_old_for_kafka_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "bin" / "java"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(PartMissingError, match=f"needs Java 17, and {old} is version 11"):
+        java()
+
+
 class BrokenServer(Server):
     name = "broken"
 
@@ -144,6 +179,7 @@ def test_a_server_that_ends_at_its_start_is_reported_with_the_end_of_its_log(tmp
 _STARTS_A_BROKER_AND_SAYS_ITS_PID = """
 import pathlib, sys, time
 from shipper.devstack.broker import EmbeddedBroker
+from shipper.devstack.fetch import fetch
 server = EmbeddedBroker(pathlib.Path(sys.argv[1])).start()
 print(server.pid, flush=True)
 time.sleep(600)
