@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Headers = Sequence[tuple[str, bytes | None]]
 
 

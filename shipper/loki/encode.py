@@ -1,0 +1,189 @@
+"""Entries as protobuf, by columns; push requests as slices of them.
+
+A varint may be padded with continuation bits, so lengths and times get a fixed width, and one byte matrix holds the
+headers of all entries at once:
+
+    12 LLLL │ 0A 0C 08 SSSSS 10 NNNNN │ 12 LLLL   ← entry length, Timestamp{seconds, nanos}, line length
+    then the line, then the structured metadata
+
+Source of the field numbers: pkg/push/push.proto of Grafana Loki.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache, reduce
+from operator import add
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import snappy
+
+from shipper.errors import EntryTooLargeError
+from shipper.records import Int64s, PushRequest, StreamSet
+
+Bytes = npt.NDArray[np.uint8]
+
+_NS_PER_S = 1_000_000_000
+_LENGTH_WIDTH = 4  # bytes of a padded varint for lengths: up to 256 MiB
+_TIME_WIDTH = 5  # the same for seconds and nanoseconds: up to 2^35
+_HEADER_WIDTH = 1 + _LENGTH_WIDTH + 3 + _TIME_WIDTH + 1 + _TIME_WIDTH + 1 + _LENGTH_WIDTH
+_LOW_BITS = 0x7F  # of a varint's byte; the high bit says that more follow
+_STREAM_OVERHEAD = 16  # tags and lengths of a stream and its label string, at most
+
+
+def build(
+    labels: tuple[bytes, ...],
+    stream_of_entry: Int64s,
+    rows: Int64s,
+    lines: Sequence[bytes],
+    timestamp_ns: Int64s,
+    metadata: pl.DataFrame,
+) -> StreamSet:
+    """Encode entries and group them by stream; inside a stream they stay in the order given.
+
+    Args:
+        labels: label strings of the streams.
+        stream_of_entry: int64 (entries); index into `labels`.
+        rows: int64 (entries); where `lines` and `timestamp_ns` have the entry.
+        lines: one per row of the batch.
+        timestamp_ns: int64, one per row of the batch; not negative.
+        metadata: a String column per name, one row per *entry*; null where an entry has none.
+    """
+    order = np.argsort(stream_of_entry.astype(np.int32), kind="stable")
+    rows = rows[order]
+    picked = [lines[row] for row in rows.tolist()]
+    line_bytes = np.fromiter(map(len, picked), np.int64, len(rows))
+    pairs = _pairs(metadata)
+    metadata_bytes = np.zeros(len(rows), np.int64)
+    parts = [b""] * (3 * len(rows))
+    if pairs is not None:
+        pairs = pairs.gather(order)
+        metadata_bytes = pairs.bin.size().to_numpy().astype(np.int64)
+        parts[2::3] = pairs.to_list()
+    parts[0::3] = _headers(line_bytes, metadata_bytes, timestamp_ns[rows])
+    parts[1::3] = picked
+    positions = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(_HEADER_WIDTH + line_bytes + metadata_bytes, out=positions[1:])
+    bounds = np.searchsorted(stream_of_entry[order], np.arange(len(labels) + 1))
+    return StreamSet(labels, bounds, b"".join(parts), positions, rows)
+
+
+def plan(streams: StreamSet, request_bytes_max: int) -> tuple[PushRequest, ...]:
+    """Cut a stream set into push requests; every entry is in exactly one of them.
+
+    Args:
+        streams: what to send.
+        request_bytes_max: bound on a request's uncompressed protobuf, in bytes.
+
+    Raises: EntryTooLargeError if one entry alone exceeds the bound.
+    """
+    header_bytes = np.fromiter(map(len, streams.labels), np.int64, len(streams.labels)) + _STREAM_OVERHEAD
+    # What the entries before j cost, with the header of every stream that begins before j.
+    cost = streams.positions.copy()
+    begins = streams.bounds[:-1]
+    present = begins < streams.bounds[1:]
+    headers_at = np.zeros(len(cost), np.int64)
+    headers_at[begins[present] + 1] = header_bytes[present]
+    cost += np.cumsum(headers_at)
+    stream_of_entry = np.repeat(np.arange(len(streams.labels)), np.diff(streams.bounds))
+    requests = []
+    first = 0
+    while first < len(streams):
+        # A request that begins in the middle of a stream repeats that stream's header.
+        stream = stream_of_entry[first]
+        repeated = header_bytes[stream] if streams.bounds[stream] < first else 0
+        last = int(np.searchsorted(cost, cost[first] + request_bytes_max - repeated, side="right")) - 1
+        if last <= first:
+            size = int(streams.positions[first + 1] - streams.positions[first])
+            raise EntryTooLargeError(
+                f"an entry of {size} bytes does not fit into loki.request_bytes_max = {request_bytes_max}; "
+                "raise that, or lower loki.limits.line_bytes_max"
+            )
+        requests.append(PushRequest(streams, first, last))
+        first = last
+    return tuple(requests)
+
+
+def encode(request: PushRequest) -> bytes:
+    """Return a push request as uncompressed protobuf."""
+    streams, first, last = request.streams, request.first, request.last
+    entries = memoryview(streams.entries)
+    parts: list[bytes | memoryview] = []
+    begin = int(np.searchsorted(streams.bounds, first, side="right")) - 1
+    end = int(np.searchsorted(streams.bounds, last, side="left"))
+    for stream in range(begin, end):
+        start, stop = max(first, int(streams.bounds[stream])), min(last, int(streams.bounds[stream + 1]))
+        if start < stop:
+            body = entries[int(streams.positions[start]) : int(streams.positions[stop])]
+            label = b"\x0a" + _varint(len(streams.labels[stream])) + streams.labels[stream]
+            parts += (b"\x0a" + _varint(len(label) + len(body)) + label, body)
+    return b"".join(parts)
+
+
+def compress(body: bytes) -> bytes:
+    """Return a body as one snappy block, which is what Loki's push takes (not the framed format)."""
+    compressed: bytes = snappy.compress(body)
+    return compressed
+
+
+def _headers(line_bytes: Int64s, metadata_bytes: Int64s, timestamp_ns: Int64s) -> list[bytes]:
+    """Return what stands before each line: a bytes object of _HEADER_WIDTH per entry."""
+    seconds, nanos = np.divmod(timestamp_ns, _NS_PER_S)
+    matrix = np.empty((_HEADER_WIDTH, len(line_bytes)), np.uint8)
+    at = 0
+    for tag, value, width in (
+        (b"\x12", line_bytes + metadata_bytes + (_HEADER_WIDTH - 1 - _LENGTH_WIDTH), _LENGTH_WIDTH),
+        (bytes((0x0A, 2 + 2 * _TIME_WIDTH, 0x08)), seconds, _TIME_WIDTH),
+        (b"\x10", nanos, _TIME_WIDTH),
+        (b"\x12", line_bytes, _LENGTH_WIDTH),
+    ):
+        matrix[at : at + len(tag)] = np.frombuffer(tag, np.uint8)[:, None]
+        at += len(tag)
+        _write_padded(value, matrix[at : at + width])
+        at += width
+    headers: list[bytes] = np.ascontiguousarray(matrix.T).view(f"V{_HEADER_WIDTH}").ravel().tolist()
+    return headers
+
+
+def _write_padded(values: Int64s, matrix: Bytes) -> None:
+    """Write each value as a varint of `len(matrix)` bytes, least significant first, into a column of the matrix."""
+    last = len(matrix) - 1
+    for index in range(last + 1):
+        matrix[index] = (values >> (7 * index)) & _LOW_BITS
+        if index < last:
+            matrix[index] |= 0x80
+
+
+def _pairs(metadata: pl.DataFrame) -> pl.Series | None:
+    """Return the metadata of each entry (field 3 of EntryAdapter, repeated), Binary; None where no entry has any."""
+    if not metadata.width:
+        return None
+    longest = metadata.select(pl.all().str.len_bytes().max()).row(0)
+    pairs = []
+    for name, size in zip(metadata.columns, longest, strict=True):
+        value = pl.col(name).cast(pl.Binary)
+        # A power of two, so that few tables are ever made.
+        prefixes = pl.lit(_pair_prefixes(name, 1 << max(6, int(size or 0).bit_length())))
+        pairs.append((prefixes.gather(value.bin.size()) + value).fill_null(b""))
+    return metadata.select(reduce(add, pairs)).to_series()
+
+
+@lru_cache(maxsize=256)
+def _pair_prefixes(name: str, sizes: int) -> pl.Series:
+    """Return what stands before a pair's value, for every size of the value below `sizes`."""
+    label = b"\x0a" + _varint(len(name.encode())) + name.encode() + b"\x12"
+    prefixes = []
+    for size in range(sizes):
+        value_length = _varint(size)
+        prefixes.append(b"\x1a" + _varint(len(label) + len(value_length) + size) + label + value_length)
+    return pl.Series(prefixes, dtype=pl.Binary)
+
+
+def _varint(value: int) -> bytes:
+    """Return a number as a protobuf varint of no more bytes than it needs."""
+    out = bytearray()
+    while value > _LOW_BITS:
+        out.append(value & _LOW_BITS | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

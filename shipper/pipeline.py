@@ -1,0 +1,201 @@
+"""THE MAP: what becomes of Kafka records on their way to Loki.
+
+    kafka/source ─▶ ┌───────────────── prepare(), pure ─────────────────┐ ─▶ loki/client ─▶ kafka/offsets ─▶ commit
+     RecordBatch    │ decode ─▶ timestamp, enrich ─▶ filter ─▶ redact   │    PushRequest,       ▲
+                    │   │       ─▶ limits ─▶ label ─▶ encode            │    until it is        │ the contiguous
+                    └───┼───────────┼───────────────────────────────────┘    settled            │ settled prefix
+                        └───────────┴──▶ Rejected(row, reason) ─▶ kafka/dlq, confirmed ─────────┘
+
+What is sent to Loki is a pure function of the records and the config: no clock (`now_ns` is an argument, and decides
+only what is too old or too new to be sent), no random number, no neighbour in the batch. So a retry or a replay sends
+identical bytes, which Loki collapses, and `verify` can work out what Loki must hold.
+
+All columns below have one element per record (row) of the batch; `going` says which rows are still on their way.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from shipper.errors import ConfigError
+from shipper.loki import encode, limits
+from shipper.records import Bools, Int64s, Prepared, RecordBatch, Rejected
+from shipper.settings import Paths, Settings
+from shipper.transform import enrich, level, timestamp
+from shipper.transform import filter as filter_rules
+from shipper.transform.decode import Decoded, Decoder, as_texts
+from shipper.transform.label import Labeller
+from shipper.transform.redact import redact, redact_lines
+
+EMPTY = "empty"
+"""The built-in filter: a record without a value (a tombstone) is no log line."""
+
+_KAFKA_DIGITS = 3  # Kafka's own timestamps are milliseconds
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings, compiled to what `prepare` works with; `Rules.compile` makes one."""
+
+    settings: Settings
+    decoder: Decoder
+    labeller: Labeller
+    texts: tuple[str, ...]
+    """Fields that are wanted as text."""
+    timestamp: tuple[str, ...]
+    """Fields that may hold the timestamp; the first that is present counts."""
+    request_id: tuple[str, ...]
+    """Fields, and so headers, that may hold the request ID."""
+    labels: dict[str, pl.Expr]
+    metadata: dict[str, pl.Expr]
+    matching: dict[str, pl.Expr]
+    """Filter name → which records it matches."""
+
+    @classmethod
+    def compile(cls, settings: Settings) -> "Rules":
+        """Compile the settings.
+
+        Raises: ConfigError if a pattern is no regular expression of the Rust crate `regex`.
+        """
+        for rule in settings.filters:
+            _check_pattern(f"filters[{rule.name!r}].matches", rule.matches or "")
+        for secret in settings.redact:
+            _check_pattern(f"redact[{secret.name!r}].pattern", secret.pattern)
+        labels = {name: _several(paths) for name, paths in settings.labels.fields.items()}
+        pairs = {name: _several(paths) for name, paths in sorted(settings.structured_metadata.items())}
+        level_paths = next((paths for name, paths in labels.items() if name in level.LABELS), ("level",))
+        filters = {rule.name: (rule.field,) if rule.field else level_paths for rule in settings.filters}
+        texts = {path for fields in (labels, pairs, filters) for paths in fields.values() for path in paths}
+        times = _several(settings.timestamp.field)
+        return cls(
+            settings=settings,
+            decoder=Decoder((*texts, *times)),
+            labeller=Labeller(
+                tuple(labels), settings.labels.static, settings.loki.limits.label_value_bytes_max, settings.redact
+            ),
+            texts=tuple(sorted(texts)),
+            timestamp=times,
+            request_id=pairs.get(enrich.REQUEST_ID, ()),
+            labels={name: enrich.first_present(paths) for name, paths in labels.items()},
+            metadata={name: enrich.first_present(paths) for name, paths in pairs.items()},
+            matching={
+                rule.name: filter_rules.matching(rule, enrich.first_present(filters[rule.name]))
+                for rule in settings.filters
+            },
+        )
+
+
+def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
+    """Turn records into push requests; every row ends in exactly one of the streams, the rejected, the filtered.
+
+    Args:
+        batch: what Kafka gave.
+        rules: the compiled settings.
+        now_ns: nanoseconds since the epoch; decides which entries Loki would refuse for their age.
+    """
+    settings = rules.settings
+    decoded = rules.decoder.decode(batch.values)
+    timestamp_ns = _timestamps(decoded, batch, rules)
+    fields = pl.DataFrame([as_texts(path, decoded.columns[path]) for path in rules.texts])
+    labels, metadata, matched = (fields.select(**wanted) for wanted in (rules.labels, rules.metadata, rules.matching))
+
+    going = np.ones(len(batch), np.bool_)
+    going[list(decoded.empty)] = False
+    rejected: list[Rejected] = []
+    if settings.malformed.policy == "dead_letter":
+        rejected += [Rejected(row, reason, "") for row, reason in decoded.faults.items()]
+        going[list(decoded.faults)] = False
+    going, filtered = filter_rules.apply(settings.filters, matched.to_dict(), batch.partitions, batch.offsets, going)
+    if decoded.empty:
+        filtered[EMPTY] = len(decoded.empty)
+
+    metadata = _complete(metadata, decoded, batch, rules)
+    lines = _redacted_lines(decoded, going, rules)
+    too_much = limits.exceeding(
+        np.fromiter(map(len, lines), np.int64, len(lines)),
+        _bytes_of(metadata),
+        timestamp_ns,
+        going,
+        settings.loki.limits,
+        now_ns=now_ns,
+    )
+    going[[guilty.row for guilty in too_much]] = False
+    rejected += too_much
+
+    rows = np.flatnonzero(going)
+    if len(rows) < len(batch):
+        labels, metadata = labels[rows], metadata[rows]
+    label_strings, stream_of_entry = rules.labeller.group(labels)
+    streams = encode.build(label_strings, stream_of_entry, rows, lines, timestamp_ns, metadata)
+    return Prepared(
+        batch=batch,
+        streams=streams,
+        requests=encode.plan(streams, settings.loki.request_bytes_max),
+        rejected=tuple(rejected),
+        filtered=filtered,
+        malformed=dict(Counter(reason for row, reason in decoded.faults.items() if going[row])),
+    )
+
+
+def _timestamps(decoded: Decoded, batch: RecordBatch, rules: Rules) -> Int64s:
+    """Return each row's nanoseconds since the epoch: from its field, else Kafka's, unknown digits filled up."""
+    column, *others = (decoded.columns[path] for path in rules.timestamp)
+    for other in others:
+        column = [second if first is None else first for first, second in zip(column, other, strict=True)]
+    ns, digits = timestamp.parse(column, rules.settings.timestamp.formats)
+    unreadable = np.flatnonzero(digits < 0)
+    if len(unreadable):
+        from_kafka_ms = np.array(batch.timestamps_ms(unreadable.tolist()), np.int64)
+        ns[unreadable] = np.maximum(from_kafka_ms, 0) * 1_000_000
+        digits[unreadable] = _KAFKA_DIGITS
+    return timestamp.resolve(ns, digits, batch.offsets)
+
+
+def _complete(metadata: pl.DataFrame, decoded: Decoded, batch: RecordBatch, rules: Rules) -> pl.DataFrame:
+    """Add what is no field of the record: request IDs from headers, why it could not be parsed; then redact."""
+    columns = metadata.to_dict()
+    if rules.request_id and columns[enrich.REQUEST_ID].null_count():
+        columns[enrich.REQUEST_ID] = enrich.fill_request_ids(
+            columns[enrich.REQUEST_ID], rules.request_id, batch, decoded.faults
+        )
+    if rules.settings.redact:
+        columns = {name: redact(texts, rules.settings.redact) for name, texts in columns.items()}
+    if decoded.faults:
+        columns[enrich.ERROR] = pl.Series([decoded.faults.get(row) for row in range(len(batch))], dtype=pl.String)
+    return pl.DataFrame({name: columns[name] for name in sorted(columns) if columns[name].null_count() < len(batch)})
+
+
+def _redacted_lines(decoded: Decoded, going: Bools, rules: Rules) -> Sequence[bytes]:
+    """Return the line of each row: the value as it came, made UTF-8 where it is none, secrets replaced."""
+    if not decoded.faults and not rules.settings.redact:
+        return decoded.lines
+    lines = list(decoded.lines)
+    for row in decoded.faults:
+        lines[row] = lines[row].decode("utf-8", "replace").encode()
+    if rules.settings.redact:
+        for row, line in redact_lines(lines, np.flatnonzero(going).tolist(), rules.settings.redact).items():
+            lines[row] = line
+    return lines
+
+
+def _bytes_of(metadata: pl.DataFrame) -> Int64s:
+    """Return what each row's metadata adds up to, names included, in bytes."""
+    sizes = [
+        (texts.str.len_bytes().cast(pl.Int64) + len(texts.name.encode())).fill_null(0)
+        for texts in metadata.iter_columns()
+    ]
+    return sum((size.to_numpy() for size in sizes), start=np.zeros(metadata.height, np.int64))
+
+
+def _several(paths: Paths) -> tuple[str, ...]:
+    return (paths,) if isinstance(paths, str) else tuple(paths)
+
+
+def _check_pattern(key: str, pattern: str) -> None:
+    try:
+        pl.Series([""]).str.contains(pattern)
+    except pl.exceptions.ComputeError as error:
+        raise ConfigError(f"{key} = {pattern!r} is no regular expression: {error}") from error

@@ -1,0 +1,174 @@
+"""JSON values → one column per field that the config names. Other fields are skipped, but checked.
+
+msgspec decodes record by record in C into a Struct that has only the named fields: four times as fast as building whole
+values, and a bad record costs itself (docs/decisions/0001-msgspec-beside-polars.md has the figures).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import orjson
+import polars as pl
+
+from shipper.records import Reason
+
+Column = Sequence[object]
+Fields = dict[str, "Fields"]
+"""The named fields as a tree: a field without children is read, one with children is gone into."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a batch of values decodes to.
+
+    Attributes:
+        columns: field path → its values in row order; None where the field is absent, null, or the record is at fault.
+        lines: the values in row order, b"" where there is none.
+        faults: row → why the value cannot be parsed.
+        empty: rows without a value; they are None in every column.
+    """
+
+    columns: dict[str, Column]
+    lines: Sequence[bytes]
+    faults: dict[int, Reason]
+    empty: tuple[int, ...]
+
+
+class Decoder:
+    """Decodes values into columns; built once from the field paths that the config names."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        """Build the Struct types.
+
+        Args:
+            paths: keys joined by dots; `user.id` is the key `id` of the object `user`. No path is the parent of another
+                (the config refuses that: one field would need two meanings).
+        """
+        tree: Fields = {}
+        for path in sorted(set(paths)):
+            node = tree
+            for key in path.split("."):
+                node = node.setdefault(key, {})
+        self._layout = _Layout(tree)
+        self._decode = msgspec.json.Decoder(self._layout.struct).decode
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        """Decode the values of a batch; never raises for what a value holds.
+
+        Returns: columns of the same length as `values`.
+        """
+        blank = self._layout.blank
+        faults: dict[int, Reason] = {}
+        empty: list[int] = []
+        structs: list[object] = []
+        waiting = iter(values)
+        while True:
+            try:
+                structs.extend(map(self._decode, waiting))  # type: ignore[arg-type]  # None ends up below, like any other fault
+                break
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
+                # What came before the bad record is in the list, and the iterator stands behind it: go on from there.
+                row = len(structs)
+                value = values[row]
+                outcome = self._decode_slowly(value) if value else blank
+                if not value:
+                    empty.append(row)
+                elif isinstance(outcome, Reason):
+                    faults[row] = outcome
+                    outcome = blank
+                structs.append(outcome)
+        lines = [value or b"" for value in values] if empty else cast("list[bytes]", values)
+        for row in _rows_of_broken_utf8(lines):
+            faults[row] = Reason.INVALID_UTF8
+            structs[row] = blank
+        return Decoded(dict(self._layout.columns(structs)), lines, faults, tuple(empty))
+
+    def _decode_slowly(self, value: bytes) -> object:
+        """Say why the typed decoder refused a value, or decode it after all.
+
+        orjson's bound on nesting is a constant. msgspec's depends on how deep the caller's stack is, and what becomes
+        of a record must not: so orjson decides.
+        """
+        if not _is_utf8(value):
+            return Reason.INVALID_UTF8
+        try:
+            whole = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            return Reason.TOO_DEEP if "depth" in str(error) else Reason.NOT_JSON
+        if not isinstance(whole, dict):
+            return Reason.NOT_OBJECT
+        return msgspec.convert(whole, self._layout.struct)
+
+
+class _Layout:
+    """One level of the field tree: its Struct type, and how its columns are taken out again."""
+
+    def __init__(self, tree: Fields, prefix: str = "") -> None:
+        self._paths = [prefix + key for key in tree]
+        self._children = [_Layout(below, f"{prefix}{key}.") if below else None for key, below in tree.items()]
+        fields: list[tuple[str, Any, Any]] = [
+            (f"f{n}", object, msgspec.field(name=key, default=None)) for n, key in enumerate(tree)
+        ]
+        # An object of another shape is no error but an absent field, so even a parent of named fields is typed loosely
+        # where it stands, and tightly (for msgspec skips what is not named) where it is an object.
+        for n, child in enumerate(self._children):
+            if child is not None:
+                shapes = child.struct | str | int | float | bool | list[msgspec.Raw] | None
+                fields[n] = (f"f{n}", shapes, msgspec.field(name=list(tree)[n], default=None))
+        # Instances hold strings and numbers, no cycles: gc=False spares the collector a look at each.
+        self.struct: type[msgspec.Struct] = msgspec.defstruct("Named", fields, gc=False)
+        self.blank = self.struct()
+
+    def columns(self, structs: Sequence[Any]) -> Iterable[tuple[str, Column]]:
+        # One tuple per column, whatever there is to take apart: also when there are no records.
+        columns = list(zip(*map(msgspec.structs.astuple, structs), strict=True)) or [()] * len(self._paths)
+        for path, child, column in zip(self._paths, self._children, columns, strict=True):
+            if child is None:
+                yield path, column
+            else:
+                blank, struct = child.blank, child.struct
+                yield from child.columns([value if type(value) is struct else blank for value in column])
+
+
+def _rows_of_broken_utf8(values: Sequence[bytes]) -> list[int]:
+    """Return the rows whose value is no UTF-8; msgspec does not look into the strings that it skips."""
+    suspects = np.flatnonzero(~np.fromiter(map(bytes.isascii, values), np.bool_, len(values)))
+    if not len(suspects):
+        return []
+    rows: list[int] = suspects.tolist()
+    try:
+        pl.Series([values[row] for row in rows], dtype=pl.Binary).cast(pl.String)
+    except pl.exceptions.ComputeError:
+        return [row for row in rows if not _is_utf8(values[row])]
+    return []
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def as_texts(name: str, column: Column) -> pl.Series:
+    """Return a column as strings: text as it is, anything else as its JSON text, None as null.
+
+    Returns: a String series named `name`, of the same length.
+    """
+    if not any(column) and column.count(None) == len(column):  # most fields that a request ID may come from are absent
+        return pl.repeat(None, len(column), dtype=pl.String, eager=True).alias(name)
+    try:
+        return pl.Series(name, column, dtype=pl.String, strict=True)
+    except (TypeError, OverflowError):  # something is no string; the second is polars' answer to more than 128 bits
+        return pl.Series(name, [v if v is None or type(v) is str else _json_text(v) for v in column], dtype=pl.String)
+
+
+def _json_text(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # an integer of more than 64 bits, which only msgspec writes digit by digit
+        return msgspec.json.encode(value).decode()
