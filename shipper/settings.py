@@ -19,12 +19,17 @@ class Secret(str):
         return "'***'"
 
 
-Positive = Annotated[int, Meta(ge=1)]
-NotNegative = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0)]
+# The upper bounds refuse slips of the pen, and what the C libraries below could not take.
+Positive = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+NotNegative = Annotated[int, Meta(ge=0, le=1_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=1_000_000_000)]
+Records = Annotated[int, Meta(ge=1, le=1_000_000)]
+"""What librdkafka's consume() hands over at once, at most."""
+Processes = Annotated[int, Meta(ge=0, le=1_024)]
+Threads = Annotated[int, Meta(ge=1, le=256)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Paths = str | list[str]
-"""A field's path in the record (`user.id`: key `id` of the object `user`), or several: the first that is present wins."""
+"""A field's path in the record (`user.id`: key `id` of the object `user`), or several: the first present one wins."""
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +46,7 @@ class Kafka(Section, frozen=True, kw_only=True):
     start: Literal["earliest", "latest"] = "earliest"
     node_index: NotNegative = 0
     node_count: Positive = 1
-    batch_records_max: Positive = 10_000
+    batch_records_max: Records = 10_000
     batch_wait_s: Seconds = 0.25
     client: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
 
@@ -66,7 +71,7 @@ class Loki(Section, frozen=True, kw_only=True):
     tenant: str = ""
     timeout_s: Seconds = 10.0
     request_bytes_max: Positive = 3_145_728
-    in_flight_max: Positive = 4
+    in_flight_max: Threads = 4
     retry_wait_min_s: Seconds = 0.25
     retry_wait_max_s: Seconds = 30.0
     username: str = ""
@@ -129,7 +134,7 @@ class DeadLetter(Section, frozen=True, kw_only=True):
 class Workers(Section, frozen=True, kw_only=True):
     """The processes that ship."""
 
-    count: NotNegative = 0
+    count: Processes = 0
     memory_bytes_max: Positive = 268_435_456
     drain_timeout_s: Seconds = 30.0
 
