@@ -1,7 +1,7 @@
 """What every Kafka client here starts from: common librdkafka settings, and its errors as sentences with a way out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -32,8 +32,8 @@ _FORBIDDEN = (
     "in [kafka.client]"
 )
 _HUNG_UP = (
-    "Kafka at {servers} hung up at the first word ({said}): its port may speak TLS or want a login; set "
-    "security.protocol in [kafka.client] as that listener has it"
+    "Kafka at {servers} hung up at the first word ({said}): TLS or login there are not as here; set security.protocol "
+    "in [kafka.client] as that listener has it"
 )
 _SENTENCES = {
     "_AUTHENTICATION": _LOGIN,
@@ -50,12 +50,18 @@ _SENTENCES = {
     "REQUEST_TIMED_OUT": _TIMED_OUT,
     "UNKNOWN_TOPIC_OR_PART": _NO_TOPIC,
     "_UNKNOWN_TOPIC": _NO_TOPIC,
+    "INVALID_REPLICATION_FACTOR": (
+        "Kafka at {servers} cannot hold so many copies ({said}): give a smaller --replication-factor, or more brokers"
+    ),
     "TOPIC_AUTHORIZATION_FAILED": _FORBIDDEN,
     "GROUP_AUTHORIZATION_FAILED": _FORBIDDEN,
     "CLUSTER_AUTHORIZATION_FAILED": _FORBIDDEN,
 }
+# What librdkafka says when TLS meets a port without it, the other way round, or a port that wants a login.
+_HINTS = ("security.protocol", "while requesting ApiVersion", "broker listener?")
 # A failed call says no more than one of these; of the complaints before it, the earlier in the table says more.
 _VAGUE = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT"})
+_FINAL = frozenset({"_ALL_BROKERS_DOWN", "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"})
 _TELLING = tuple(_SENTENCES)[: tuple(_SENTENCES).index("_ALL_BROKERS_DOWN")]
 
 
@@ -79,7 +85,7 @@ def _text(value: str | float) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def create_client(make: Callable[[dict[str, object]], Client], settings: Mapping[str, object]) -> Client:
+def create_client(make: Callable[[dict[str, Any]], Client], settings: Mapping[str, object]) -> Client:
     """Make a client of confluent_kafka; nothing is sent yet.
 
     Raises: ConfigError if librdkafka does not know a setting of `[kafka.client]`, or refuses its value.
@@ -105,6 +111,11 @@ class Complaints:
     def __call__(self, error: KafkaError) -> None:
         self._latest[error.name()] = error
 
+    @property
+    def are_final(self) -> bool:
+        """Whether every broker that was tried is down, or something was said that does not pass by waiting."""
+        return not _FINAL.isdisjoint(self._latest)
+
     def cause_of(self, error: KafkaError) -> KafkaError:
         """Return the most telling complaint so far if `error` only says that the brokers were out of reach."""
         if error.name() not in _VAGUE:
@@ -121,6 +132,6 @@ def explain(error: KafkaError, servers: Sequence[str]) -> str:
     """
     # librdkafka ends its text with internal state, such as "(after 0ms in state CONNECT)".
     said = " ".join(str(error.str()).split(" (after ")[0].split())
-    hung_up = "security.protocol" in said or "while requesting ApiVersion" in said
+    hung_up = any(hint in said for hint in _HINTS)
     sentence = _HUNG_UP if hung_up else _SENTENCES.get(error.name(), "Kafka at {servers} answered {name}: {said}")
     return sentence.format(servers=", ".join(servers), said=said, name=error.name())

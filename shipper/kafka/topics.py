@@ -1,0 +1,222 @@
+"""The topics on Kafka: what is there, and making what is missing. Topics that exist are never changed."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # documented there, but in no __all__
+    AclOperation,
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from shipper.errors import KafkaUnavailableError
+from shipper.kafka.connection import Complaints, common_settings, create_client, explain
+from shipper.settings import Kafka, Settings
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+_DAY_MS = 86_400_000
+_LOG_RETENTION_MS = 7 * _DAY_MS
+_DEAD_LETTER_RETENTION_MS = 30 * _DAY_MS
+_REPLICAS_MAX = 3
+_MESSAGE_BYTES_MAX = 1_048_588  # Kafka's own default of max.message.bytes
+_HEADERS_BYTES_MAX = 65_536
+"""Room for the headers of a dead letter, which come on top of a record that may have filled its own topic's bound."""
+_ASK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic that exists. `readable` and `writable` are None where the broker does not tell."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    readable: bool | None = None
+    writable: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Who answered, and those of our topics that exist."""
+
+    id: str
+    brokers: tuple[str, ...]
+    topics: Mapping[str, Topic]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A property of a topic that exists: what it is, and what we would have made it."""
+
+    key: str
+    actual: str
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicOutcome:
+    """What `create` did for a topic: made it, or left it as it was, with these differences."""
+
+    topic: Topic
+    created: bool
+    differences: tuple[Difference, ...] = ()
+
+
+class Admin:
+    """An admin client whose failures are KafkaUnavailableErrors with a sentence.
+
+    Args:
+        kafka: the section `[kafka]`.
+        timeout_s: bound on the wait for each answer, in seconds.
+
+    Raises: ConfigError if librdkafka refuses `[kafka.client]`.
+    """
+
+    def __init__(self, kafka: Kafka, *, timeout_s: float = 10.0) -> None:
+        self._servers = kafka.bootstrap_servers
+        self._timeout_s = timeout_s
+        self._complaints = Complaints()
+        self.client = create_client(AdminClient, {**common_settings(kafka), "error_cb": self._complaints})
+
+    def describe(self, names: Iterable[str]) -> Cluster:
+        """Return the cluster with those of these topics that exist; one that is hidden from us counts as missing.
+
+        Never makes a topic, not even where the broker makes topics that are asked for.
+        """
+        metadata = self._metadata()
+        found = {name: metadata.topics[name] for name in names if name in metadata.topics}
+        operations = self._operations(list(found))
+        topics = {}
+        for name, topic in found.items():
+            permitted = operations.get(name)
+            topics[name] = Topic(
+                name,
+                partitions=len(topic.partitions),
+                replication_factor=max((len(each.replicas) for each in topic.partitions.values()), default=0),
+                readable=None if permitted is None else AclOperation.READ in permitted,
+                writable=None if permitted is None else AclOperation.WRITE in permitted,
+            )
+        brokers = tuple(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
+        return Cluster(metadata.cluster_id or "", brokers, topics)
+
+    def settle(self, future: "Future[Any]") -> Any:  # noqa: ANN401 - each call has an answer of its own type
+        """Return what an asynchronous call of the client comes to."""
+        try:
+            return future.result(self._timeout_s + 1)
+        except KafkaException as error:
+            raise self.failure(error) from error
+        except TimeoutError as error:
+            where = ", ".join(self._servers)
+            raise KafkaUnavailableError(f"Kafka at {where} did not answer within {self._timeout_s:g} s") from error
+
+    def failure(self, error: KafkaException, *, about: str = "") -> KafkaUnavailableError:
+        """Return what the client raised as an error with a sentence, which begins with what it is about."""
+        self.client.poll(0)  # lets the complaints come in
+        cause = self._complaints.cause_of(error.args[0])
+        return KafkaUnavailableError(about + explain(cause, self._servers))
+
+    def _metadata(self) -> Any:  # noqa: ANN401 - confluent_kafka ships no types
+        """Ask in short turns, so that what cannot pass (a refused login, an unknown host) is said at once."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return self.client.list_topics(timeout=_ASK_S)
+            except KafkaException as error:
+                failure = self.failure(error)
+                if self._complaints.are_final or time.monotonic() > deadline:
+                    raise failure from error
+
+    def _operations(self, names: list[str]) -> dict[str, list[AclOperation] | None]:
+        if not names:
+            return {}
+        asked = self.client.describe_topics(
+            TopicCollection(names), include_authorized_operations=True, request_timeout=self._timeout_s
+        )
+        return {name: self.settle(future).authorized_operations for name, future in asked.items()}
+
+
+def describe(settings: Settings, *, timeout_s: float = 10.0) -> Cluster:
+    """Return who answers at `kafka.bootstrap_servers`, and which of the log and dead letter topics exist.
+
+    Raises: KafkaUnavailableError with the way out; ConfigError if librdkafka refuses `[kafka.client]`.
+    """
+    names = [*settings.kafka.topics, settings.dead_letter.topic]
+    return Admin(settings.kafka, timeout_s=timeout_s).describe(names)
+
+
+def create(settings: Settings, *, partitions: int, replication_factor: int | None = None) -> list[TopicOutcome]:
+    """Make the log topics and the dead letter topic as far as they are missing; the others are compared.
+
+    Args:
+        settings: names the topics.
+        partitions: of each topic: the bound on how many workers can share it.
+        replication_factor: copies of each record; None for three, or as many as there are brokers.
+
+    Returns: what became of each topic, the dead letter topic last.
+    Raises: KafkaUnavailableError with the way out; ConfigError if librdkafka refuses `[kafka.client]`.
+    """
+    admin = Admin(settings.kafka)
+    names = [*settings.kafka.topics, settings.dead_letter.topic]
+    cluster = admin.describe(names)
+    copies = replication_factor or min(_REPLICAS_MAX, len(cluster.brokers))
+    configs = _configs(admin, cluster, names)
+    message_bytes_max = max(
+        int(configs.get(name, {}).get("max.message.bytes", _MESSAGE_BYTES_MAX)) for name in settings.kafka.topics
+    )
+    outcomes = []
+    for name in names:
+        wanted = {
+            "retention.ms": str(_LOG_RETENTION_MS),
+            "compression.type": "lz4",
+            "min.insync.replicas": str(min(2, copies)),
+        }
+        if name == settings.dead_letter.topic:
+            wanted["retention.ms"] = str(_DEAD_LETTER_RETENTION_MS)
+            wanted["max.message.bytes"] = str(message_bytes_max + _HEADERS_BYTES_MAX)
+        topic = Topic(name, partitions, copies)
+        if (existing := cluster.topics.get(name)) is None:
+            _create(admin, topic, wanted)
+            outcomes.append(TopicOutcome(topic, created=True))
+        else:
+            differences = _compare(existing, topic, configs.get(name, {}), wanted)
+            outcomes.append(TopicOutcome(existing, created=False, differences=differences))
+    return outcomes
+
+
+def _create(admin: Admin, topic: Topic, config: Mapping[str, str]) -> None:
+    new = NewTopic(topic.name, topic.partitions, topic.replication_factor, config=dict(config))
+    future = admin.client.create_topics([new])[topic.name]
+    try:
+        future.result()  # bounded by librdkafka's own time-out of a minute
+    except KafkaException as error:
+        if error.args[0].name() != "TOPIC_ALREADY_EXISTS":  # somebody else was quicker
+            raise admin.failure(error, about=f"topic {topic.name} was not created: ") from error
+
+
+def _configs(admin: Admin, cluster: Cluster, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names if name in cluster.topics]
+    if not resources:
+        return {}
+    asked = admin.client.describe_configs(resources)
+    return {
+        resource.name: {key: entry.value for key, entry in admin.settle(future).items()}
+        for resource, future in asked.items()
+    }
+
+
+def _compare(
+    existing: Topic, topic: Topic, config: Mapping[str, str], wanted: Mapping[str, str]
+) -> tuple[Difference, ...]:
+    pairs = [
+        Difference("partitions", str(existing.partitions), str(topic.partitions)),
+        Difference("replication factor", str(existing.replication_factor), str(topic.replication_factor)),
+        *(Difference(key, config.get(key, "unknown"), value) for key, value in wanted.items()),
+    ]
+    return tuple(pair for pair in pairs if pair.actual != pair.wanted)
