@@ -1,0 +1,146 @@
+"""What a worker says of itself: for everything that leaves the happy path, one counter and one line, together, here.
+
+Counters move at once. Lines of one kind are gathered for a while, so that a stream of bad records does not become a
+second stream of log lines: the first is written at once, those that follow as one line with their number.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from shipper.kafka.trouble import Trouble
+from shipper.logs import Level, Log
+from shipper.loki.client import Attempt
+from shipper.loki.verdict import LokiState, Outcome, loki_state
+from shipper.process.row import Row
+from shipper.records import Prepared, Reason, Rejected
+
+_QUIET_S = 10.0
+
+
+class Report:
+    """Writes a worker's row of counters and its log. For one thread.
+
+    Args:
+        row: the worker's row.
+        log: where lines go; bound to the worker.
+        clock: monotonic seconds.
+        now_ms: milliseconds since the epoch, for people.
+    """
+
+    def __init__(
+        self,
+        row: Row,
+        log: Log,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.row = row
+        self._log, self._clock, self._now_ms = log, clock, now_ms
+        self._quiet_until: dict[str, float] = {}
+        self._kept_back: Counter[str] = Counter()
+        self._loki = LokiState.OK
+        self._in_flight = 0
+        row.loki("ok", now_ms())
+        row.kafka("ok", now_ms())
+
+    def taken(self, prepared: Prepared, *, prepare_ns: int) -> None:
+        """A batch came from Kafka and was prepared: what is filtered is settled, the rest is in flight."""
+        batch = prepared.batch
+        filtered = sum(prepared.filtered.values())
+        self._in_flight += len(batch) - filtered
+        malformed = sum(prepared.malformed.values())
+        with self.row as row:
+            row.add(
+                consumed=len(batch),
+                filtered=filtered,
+                in_flight=len(batch) - filtered,
+                bytes_in=batch.bytes_in,
+                malformed=malformed,
+                batches=1,
+                prepare_ns=prepare_ns,
+            )
+            for rule, records in prepared.filtered.items():
+                row.count("filtered", rule, records)
+            for reason, records in prepared.malformed.items():
+                row.count("malformed", reason, records)
+        for reason, records in prepared.malformed.items():
+            self._say("warn", f"malformed.{reason}", "malformed records were shipped raw", records, reason=reason)
+
+    def attempt(self, attempt: Attempt) -> None:
+        """A push was tried."""
+        with self.row as row:
+            row.add(pushes=1, retries=int(not attempt.final), bytes_out=attempt.bytes_out)
+            row.count("pushes", attempt.outcome)
+            row.observe_push(attempt.seconds)
+        state = loki_state(attempt.outcome)
+        if state is not self._loki:
+            self._loki = state
+            self.row.loki(state.value, self._now_ms(), attempt.detail)
+            if state is LokiState.OK:
+                self._log("info", "Loki takes entries again")
+        if attempt.outcome is not Outcome.DELIVERED:
+            level: Level = "error" if state is LokiState.REFUSING else "warn"
+            self._say(
+                level,
+                f"push.{attempt.outcome}",
+                "a push was not taken",
+                1,
+                outcome=attempt.outcome,
+                detail=attempt.detail,
+            )
+
+    def delivered(self, entries: int) -> None:
+        """Loki acknowledged entries."""
+        self._settle(delivered=entries)
+        self.row.progress(time.monotonic_ns())
+
+    def rejected(self, topic: str, partition: int, offset: int, rejected: Rejected) -> None:
+        """A record is on its way to the dead letter topic."""
+        self._say(
+            "warn",
+            f"rejected.{rejected.reason}",
+            "records go to the dead letter topic",
+            1,
+            reason=rejected.reason,
+            detail=rejected.detail,
+            first=f"{topic}/{partition}/{offset}",
+        )
+
+    def dead_lettered(self, reasons: Counter[Reason]) -> None:
+        """The dead letter topic confirmed letters."""
+        with self.row as row:
+            self._settle(dead_lettered=reasons.total())
+            for reason, letters in reasons.items():
+                row.count("dead_lettered", reason, letters)
+        self.row.progress(time.monotonic_ns())
+
+    def trouble(self, kind: Trouble, text: str) -> None:
+        """Something went wrong with Kafka; whoever says so goes on by itself."""
+        self.row.add(kafka_errors=1, commit_errors=int(kind is Trouble.COMMIT_FAILED))
+        self.row.kafka("retrying", self._now_ms(), text)
+        level: Level = "error" if kind is Trouble.OFFSET_OUT_OF_RANGE else "warn"
+        self._say(level, kind, text, 1)
+
+    def committed(self) -> None:
+        """Kafka took a commit, so it answers."""
+        self.row.add(commits=1)
+        self.row.kafka("ok", self._now_ms())
+
+    def ended(self) -> None:
+        """The worker ends; what is still in flight was not committed, and is consumed again by whoever comes next."""
+        if records := self._in_flight:
+            self._settle(abandoned=records)
+            self._log("warn", "records in flight are given back to Kafka, uncommitted", records=records)
+
+    def _settle(self, **slots: int) -> None:
+        self._in_flight -= sum(slots.values())
+        self.row.add(**slots, in_flight=-sum(slots.values()))
+
+    def _say(self, level: Level, kind: str, message: str, number: int, **context: object) -> None:
+        now = self._clock()
+        self._kept_back[kind] += number
+        if now >= self._quiet_until.get(kind, now):
+            self._quiet_until[kind] = now + _QUIET_S
+            self._log(level, message, number=self._kept_back.pop(kind), **context)

@@ -1,0 +1,278 @@
+"""The loop of a worker: it only calls stages, and asks two deciders.
+
+    source.poll ─▶ prepare ─▶ flights ─▶ pusher ─▶ flights.finish ─▶ tracker ─▶ source.commit
+                      └──────────────▶ letters ──────▲
+
+*May I take more?* is the flights' answer (bytes held, requests waiting). *What may be committed?* is the tracker's.
+Everything else is a stage: this thread runs them in turn, push threads and librdkafka work beside it.
+"""
+
+import gc
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from random import Random
+from types import FrameType
+
+from shipper.errors import ShipperError
+from shipper.kafka.dlq import DeadLetters
+from shipper.kafka.offsets import OffsetTracker
+from shipper.kafka.source import Source
+from shipper.logs import log
+from shipper.loki import encode
+from shipper.loki.client import Attempt, Pusher
+from shipper.pipeline import Rules, prepare
+from shipper.process.counters import Counters
+from shipper.process.flight import Flights
+from shipper.process.report import Report
+from shipper.process.row import Partition
+from shipper.records import PushRequest, RecordBatch, Rejected, TopicPartition
+from shipper.settings import Settings
+
+_BATCH_BYTES = 4 * 1024 * 1024  # a batch of large records is cut short, so that it fits the bound on memory
+_BATCH_RECORDS_FIRST = 500  # before anything is known of the records' size
+_QUEUE_SHARE = 8  # librdkafka's queue gets an eighth of the memory, what is in flight the rest
+_HELD_S = 1.0  # so long we just wait for Loki; then partitions are paused, and Kafka is polled for its own sake
+_TICK_S = 1.0  # commits and gauges
+_WAIT_S = 0.05  # for Loki, when there is nothing else to do
+_STOP_S = 5.0  # for tries that are under way when a worker gives up
+_NO_PARTITION_S = 15.0  # so long a member of a group waits to be given partitions before it counts as caught up
+
+
+def main(index: int, workers: int, settings: Settings, counters_fd: int, until_caught_up: bool) -> None:  # noqa: FBT001 - the supervisor's interface
+    """Run worker `index` of `workers`; ends the process with 0 when done, and an error's own code otherwise."""
+    row = Counters.attach(counters_fd).row(index)
+    report = Report(row, log.bind(worker=index))
+    try:
+        worker = Worker(index, workers, settings, report, until_caught_up=until_caught_up)
+        signal.signal(signal.SIGTERM, worker.stop)
+        worker.run()
+    except ShipperError as error:
+        log("fatal", str(error), worker=index)
+        sys.exit(error.exit_code)
+
+
+class Worker:
+    """One process's share of the work; also the source's listener, told which partitions come and go."""
+
+    def __init__(self, index: int, workers: int, settings: Settings, report: Report, *, until_caught_up: bool) -> None:
+        """Build the stages.
+
+        Raises: ConfigError, KafkaUnavailableError.
+        """
+        self._settings = settings
+        self._report, self._row = report, report.row
+        self._until_caught_up = until_caught_up
+        self._rules = Rules.compile(settings)
+        memory = settings.workers.memory_bytes_max
+        queue_bytes_max = memory // _QUEUE_SHARE
+        self._flights = Flights(memory - queue_bytes_max)
+        self._tracker = OffsetTracker()
+        self._letters = DeadLetters(settings, on_error=report.trouble)
+        self._pusher = Pusher(settings.loki, encode=_body, random=Random())  # noqa: S311 - jitter, no secret
+        self._source = Source(
+            settings,
+            worker=index,
+            workers=workers,
+            queue_bytes_max=queue_bytes_max,
+            listener=self,
+            on_error=report.trouble,
+        )
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._reached: dict[TopicPartition, int] = {}
+        """The offset to be read next, whatever became of those before it."""
+        self._record_bytes = _BATCH_BYTES / _BATCH_RECORDS_FIRST
+        self._stopping = False
+        self._parent = multiprocessing.parent_process()
+        self._full_since: float | None = None
+        self._tick_at = 0.0
+        self._row.set(memory_bytes_max=memory)
+
+    def stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """Begin to drain; fit for a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Ship until told to stop or, with `--until-caught-up`, until every partition has reached its target."""
+        # Records and entries have no cycles; what was imported stays for good. So the collector has little to look for.
+        gc.freeze()
+        gc.set_threshold(100_000)
+        self._source.open()
+        self._opened_at = time.monotonic()
+        while not self._stopping and not self._is_caught_up() and not self._is_orphan():
+            self._turn()
+        self._drain()
+
+    # --- the loop
+
+    def _turn(self) -> None:
+        self._row.heartbeat(time.monotonic_ns())
+        if self._may_take():
+            for batch in self._source.poll(self._batch_records(), self._settings.kafka.batch_wait_s):
+                self._take(batch)
+        self._push_and_settle(_WAIT_S if self._flights.is_full else 0)
+        self._tick()
+
+    def _may_take(self) -> bool:
+        """Ask the flights; while they are full for long, keep the consumer alive with its partitions paused."""
+        now = time.monotonic()
+        if not self._flights.is_full:
+            if self._full_since is not None and now > self._full_since + _HELD_S:
+                self._source.resume()
+                self._show_paused(paused=False)
+            self._full_since = None
+            return True
+        self._full_since = self._full_since or now
+        if now > self._full_since + _HELD_S:
+            self._source.pause()
+            self._show_paused(paused=True)
+            for batch in self._source.poll(1, 0):
+                self._take(batch)
+        return False
+
+    def _batch_records(self) -> int:
+        return max(1, min(self._settings.kafka.batch_records_max, int(_BATCH_BYTES / self._record_bytes)))
+
+    def _take(self, batch: RecordBatch) -> None:
+        batch = self._up_to_target(batch)
+        if not len(batch):
+            return
+        began_ns = time.monotonic_ns()
+        prepared = prepare(batch, self._rules, now_ns=time.time_ns())
+        self._report.taken(prepared, prepare_ns=time.monotonic_ns() - began_ns)
+        self._record_bytes = max(batch.bytes_in / len(batch), 1)
+        self._reached.update({span.at: span.next_offset for span in batch.spans})
+        ticket = self._flights.start(prepared)
+        self._tracker.taken(ticket, batch.spans)
+        self._bury(ticket, prepared.rejected)
+        self._finish(ticket)
+
+    def _push_and_settle(self, wait_s: float) -> None:
+        waiting = self._flights.waiting
+        while waiting and self._pusher.free > 0:
+            self._pusher.submit(*waiting.popleft())
+        for event in self._pusher.wait(wait_s):
+            if isinstance(event, Attempt):
+                self._report.attempt(event)
+                continue
+            delivery = event.delivery
+            self._report.delivered(len(delivery.request) - len(delivery.refused))
+            self._flights.pushed(event.ticket, delivery.refused)
+            self._bury(event.ticket, delivery.refused)
+            self._finish(event.ticket)
+        for ticket in self._letters.poll():
+            self._report.dead_lettered(self._flights.confirmed(ticket))
+            self._finish(ticket)
+
+    def _bury(self, ticket: int, rejected: Sequence[Rejected]) -> None:
+        if rejected:
+            batch = self._flights[ticket].batch
+            for one in rejected:
+                partition, offset = int(batch.partitions[one.row]), int(batch.offsets[one.row])
+                self._report.rejected(batch.topic, partition, offset, one)
+            self._letters.send(ticket, batch, rejected)
+
+    def _finish(self, ticket: int) -> None:
+        if self._flights.finish(ticket):
+            for span in self._tracker.settled(ticket):
+                self._partitions[span.at].set(last_settled_timestamp_ms=span.last_timestamp_ms)
+
+    def _tick(self) -> None:
+        """Commit, and refresh what does not change with every batch."""
+        now = time.monotonic()
+        if now < self._tick_at:
+            return
+        self._tick_at = now + _TICK_S
+        if positions := self._tracker.committable():
+            self._source.commit(positions)
+        self._row.set(in_flight_bytes=self._flights.bytes_held)
+        for at, high in self._source.high_watermarks().items():
+            if at in self._partitions:
+                self._partitions[at].set(high_watermark=high)
+
+    def _drain(self) -> None:
+        """Finish what is in flight, up to the deadline; commit; close. What is left is somebody else's to ship."""
+        self._source.pause()
+        deadline = time.monotonic() + self._settings.workers.drain_timeout_s
+        while len(self._flights) and time.monotonic() < deadline:
+            self._row.heartbeat(time.monotonic_ns())
+            self._push_and_settle(_WAIT_S)
+            self._tick()
+        self._pusher.stop(_STOP_S if len(self._flights) else 0)
+        self._push_and_settle(0)
+        self._letters.close(_STOP_S)
+        self._source.close()
+        self._report.ended()
+
+    # --- --until-caught-up
+
+    def _up_to_target(self, batch: RecordBatch) -> RecordBatch:
+        """Leave out what lies beyond the targets, and read no further in partitions that have reached theirs."""
+        if not self._until_caught_up:
+            return batch
+        targets = {span.at: self._partitions[span.at].target for span in batch.spans}
+        done = [span.at for span in batch.spans if span.next_offset >= targets[span.at]]
+        if not done:
+            return batch
+        self._source.pause_some(done)
+        limit = {at.partition: target for at, target in targets.items()}
+        return RecordBatch(batch.topic, [m for m in batch.messages if m.offset() < limit[m.partition()]])
+
+    def _is_caught_up(self) -> bool:
+        if not self._until_caught_up or len(self._flights):
+            return False
+        if not self._partitions:
+            is_pinned = self._settings.kafka.assignment == "pinned"
+            return is_pinned or time.monotonic() > self._opened_at + _NO_PARTITION_S
+        ends = self._source.eof_offsets
+        return all(max(self._reached[at], ends.get(at, 0)) >= it.target for at, it in self._partitions.items())
+
+    def _is_orphan(self) -> bool:
+        return self._parent is not None and not self._parent.is_alive()
+
+    # --- the source's listener
+
+    def on_assigned(self, partitions: Mapping[TopicPartition, int]) -> None:
+        """Take partitions into the counters, with the targets that they had before a restart."""
+        topics = self._settings.kafka.topics
+        for at, start in partitions.items():
+            self._partitions[at] = self._row.partition(topics.index(at.topic), at.partition)
+            self._partitions[at].set(committed=start, paused=False)
+            self._reached[at] = start
+        if self._until_caught_up:
+            unset = [at for at in partitions if self._partitions[at].target < 0]
+            for at, target in self._source.ends_now(unset).items():
+                self._partitions[at].set(target=target)
+            self._source.pause_some([at for at, start in partitions.items() if start >= self._partitions[at].target])
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Commit what is settled of these partitions, never more, and forget them."""
+        positions = {at: offset for at, offset in self._tracker.committable().items() if at in set(partitions)}
+        if positions and self._source.commit_now(positions, _STOP_S):
+            self.on_committed(positions)
+        self.on_lost(partitions)
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Forget partitions; what is in flight of them is delivered still, and committed no more."""
+        self._tracker.drop(partitions)
+        for at in partitions:
+            self._partitions.pop(at).free()
+            del self._reached[at]
+
+    def on_committed(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Kafka holds these positions."""
+        self._tracker.committed(positions)
+        self._report.committed()
+        for at, offset in positions.items():
+            if at in self._partitions:
+                self._partitions[at].set(committed=offset)
+
+    def _show_paused(self, *, paused: bool) -> None:
+        for partition in self._partitions.values():
+            partition.set(paused=paused)
+
+
+def _body(request: PushRequest) -> bytes:
+    return encode.compress(encode.encode(request))
