@@ -106,7 +106,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     going[list(decoded.empty)] = False
     rejected: list[Rejected] = []
     if settings.malformed.policy == "dead_letter":
-        rejected += [Rejected(row, reason, "") for row, reason in decoded.faults.items()]
+        rejected += decoded.faults.values()
         going[list(decoded.faults)] = False
     going, filtered = filter_rules.apply(settings.filters, matched.to_dict(), batch.partitions, batch.offsets, going)
     if decoded.empty:
@@ -116,7 +116,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     lines = _redacted_lines(decoded, going, rules)
     too_much = limits.exceeding(
         np.fromiter(map(len, lines), np.int64, len(lines)),
-        _bytes_of(metadata),
+        _bytes_of(metadata, len(batch)),
         timestamp_ns,
         going,
         settings.loki.limits,
@@ -128,7 +128,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     rows = np.flatnonzero(going)
     if len(rows) < len(batch):
         labels, metadata = labels[rows], metadata[rows]
-    label_strings, stream_of_entry = rules.labeller.group(labels)
+    label_strings, stream_of_entry = rules.labeller.group(labels, len(rows))
     streams = encode.build(label_strings, stream_of_entry, rows, lines, timestamp_ns, metadata)
     return Prepared(
         batch=batch,
@@ -136,7 +136,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
         requests=encode.plan(streams, settings.loki.request_bytes_max),
         rejected=tuple(rejected),
         filtered=filtered,
-        malformed=dict(Counter(reason for row, reason in decoded.faults.items() if going[row])),
+        malformed=dict(Counter(fault.reason for row, fault in decoded.faults.items() if going[row])),
     )
 
 
@@ -164,7 +164,10 @@ def _complete(metadata: pl.DataFrame, decoded: Decoded, batch: RecordBatch, rule
     if rules.settings.redact:
         columns = {name: redact(texts, rules.settings.redact) for name, texts in columns.items()}
     if decoded.faults:
-        columns[enrich.ERROR] = pl.Series([decoded.faults.get(row) for row in range(len(batch))], dtype=pl.String)
+        reasons = pl.Series([fault.reason for fault in decoded.faults.values()], dtype=pl.String)
+        columns[enrich.ERROR] = pl.repeat(None, len(batch), dtype=pl.String, eager=True).scatter(
+            list(decoded.faults), reasons
+        )
     return pl.DataFrame({name: columns[name] for name in sorted(columns) if columns[name].null_count() < len(batch)})
 
 
@@ -181,13 +184,13 @@ def _redacted_lines(decoded: Decoded, going: Bools, rules: Rules) -> Sequence[by
     return lines
 
 
-def _bytes_of(metadata: pl.DataFrame) -> Int64s:
+def _bytes_of(metadata: pl.DataFrame, rows: int) -> Int64s:
     """Return what each row's metadata adds up to, names included, in bytes."""
     sizes = [
         (texts.str.len_bytes().cast(pl.Int64) + len(texts.name.encode())).fill_null(0)
         for texts in metadata.iter_columns()
     ]
-    return sum((size.to_numpy() for size in sizes), start=np.zeros(metadata.height, np.int64))
+    return sum((size.to_numpy() for size in sizes), start=np.zeros(rows, np.int64))
 
 
 def _several(paths: Paths) -> tuple[str, ...]:

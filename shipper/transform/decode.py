@@ -4,7 +4,7 @@ msgspec decodes record by record in C into a Struct that has only the named fiel
 values, and a bad record costs itself (docs/decisions/0001-msgspec-beside-polars.md has the figures).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,11 +13,14 @@ import numpy as np
 import orjson
 import polars as pl
 
-from shipper.records import Reason
+from shipper.records import Reason, Rejected
 
 Column = Sequence[object]
 Fields = dict[str, "Fields"]
 """The named fields as a tree: a field without children is read, one with children is gone into."""
+
+
+_JSON_TYPES = {str: "string", int: "number", float: "number", bool: "boolean", list: "array", type(None): "null"}
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,13 @@ class Decoded:
     Attributes:
         columns: field path → its values in row order; None where the field is absent, null, or the record is at fault.
         lines: the values in row order, b"" where there is none.
-        faults: row → why the value cannot be parsed.
+        faults: row → why the value cannot be parsed, in row order.
         empty: rows without a value; they are None in every column.
     """
 
     columns: dict[str, Column]
     lines: Sequence[bytes]
-    faults: dict[int, Reason]
+    faults: dict[int, Rejected]
     empty: tuple[int, ...]
 
 
@@ -61,7 +64,7 @@ class Decoder:
         Returns: columns of the same length as `values`.
         """
         blank = self._layout.blank
-        faults: dict[int, Reason] = {}
+        faults: dict[int, Rejected] = {}
         empty: list[int] = []
         structs: list[object] = []
         waiting = iter(values)
@@ -73,33 +76,33 @@ class Decoder:
                 # What came before the bad record is in the list, and the iterator stands behind it: go on from there.
                 row = len(structs)
                 value = values[row]
-                outcome = self._decode_slowly(value) if value else blank
+                outcome = self._decode_slowly(row, value) if value else blank
                 if not value:
                     empty.append(row)
-                elif isinstance(outcome, Reason):
+                elif isinstance(outcome, Rejected):
                     faults[row] = outcome
                     outcome = blank
                 structs.append(outcome)
         lines = [value or b"" for value in values] if empty else cast("list[bytes]", values)
-        for row in _rows_of_broken_utf8(lines):
-            faults[row] = Reason.INVALID_UTF8
-            structs[row] = blank
-        return Decoded(dict(self._layout.columns(structs)), lines, faults, tuple(empty))
+        for fault in _broken_utf8(lines):
+            faults[fault.row] = fault
+            structs[fault.row] = blank
+        return Decoded(dict(self._layout.columns(structs)), lines, dict(sorted(faults.items())), tuple(empty))
 
-    def _decode_slowly(self, value: bytes) -> object:
+    def _decode_slowly(self, row: int, value: bytes) -> object:
         """Say why the typed decoder refused a value, or decode it after all.
 
         orjson's bound on nesting is a constant. msgspec's depends on how deep the caller's stack is, and what becomes
         of a record must not: so orjson decides.
         """
-        if not _is_utf8(value):
-            return Reason.INVALID_UTF8
+        if broken := _fault_of_utf8(row, value):
+            return broken
         try:
             whole = orjson.loads(value)
         except orjson.JSONDecodeError as error:
-            return Reason.TOO_DEEP if "depth" in str(error) else Reason.NOT_JSON
+            return Rejected(row, Reason.TOO_DEEP if "depth" in error.msg else Reason.NOT_JSON, str(error))
         if not isinstance(whole, dict):
-            return Reason.NOT_OBJECT
+            return Rejected(row, Reason.NOT_OBJECT, f"the value is a JSON {_JSON_TYPES[type(whole)]}, no object")
         return msgspec.convert(whole, self._layout.struct)
 
 
@@ -133,25 +136,23 @@ class _Layout:
                 yield from child.columns([value if type(value) is struct else blank for value in column])
 
 
-def _rows_of_broken_utf8(values: Sequence[bytes]) -> list[int]:
-    """Return the rows whose value is no UTF-8; msgspec does not look into the strings that it skips."""
+def _broken_utf8(values: Sequence[bytes]) -> Iterator[Rejected]:
+    """Find the values that are no UTF-8; msgspec does not look into the strings that it skips."""
     suspects = np.flatnonzero(~np.fromiter(map(bytes.isascii, values), np.bool_, len(values)))
-    if not len(suspects):
-        return []
-    rows: list[int] = suspects.tolist()
-    try:
-        pl.Series([values[row] for row in rows], dtype=pl.Binary).cast(pl.String)
-    except pl.exceptions.ComputeError:
-        return [row for row in rows if not _is_utf8(values[row])]
-    return []
+    if len(suspects):
+        rows: list[int] = suspects.tolist()
+        try:
+            pl.Series([values[row] for row in rows], dtype=pl.Binary).cast(pl.String)
+        except pl.exceptions.ComputeError:
+            yield from filter(None, (_fault_of_utf8(row, values[row]) for row in rows))
 
 
-def _is_utf8(value: bytes) -> bool:
+def _fault_of_utf8(row: int, value: bytes) -> Rejected | None:
     try:
         value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    except UnicodeDecodeError as error:
+        return Rejected(row, Reason.INVALID_UTF8, f"{error.reason} at byte {error.start}")
+    return None
 
 
 def as_texts(name: str, column: Column) -> pl.Series:

@@ -16,7 +16,8 @@ UNKNOWN = "unknown"
 
 _MEMO_SIZE = 65_536  # label strings kept; far more than the streams that a Loki tenant may have (5,000 by default)
 _ROW = ""  # no label can be named so
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})  # what LogQL's quoted strings cannot hold as it is
+# A string as Go quotes it, which is how LogQL reads label values.
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", **{chr(code): f"\\u{code:04x}" for code in (*range(32), 127)}})
 
 
 class Labeller:
@@ -39,19 +40,22 @@ class Labeller:
         self._rules = tuple(rules)
         self._label_string = lru_cache(_MEMO_SIZE)(self._write)
 
-    def group(self, columns: pl.DataFrame) -> tuple[tuple[bytes, ...], Int64s]:
+    def group(self, columns: pl.DataFrame, rows: int) -> tuple[tuple[bytes, ...], Int64s]:
         """Find each row's stream.
 
         Args:
-            columns: raw texts of each label's field, null where absent; at least one label comes from a field.
+            columns: raw texts of each label's field, null where absent; no column if all labels are static.
+            rows: number of rows.
 
         Returns: the label strings in sorted order, and for each row the index of its own.
         """
+        if not columns.width:
+            return (self._label_string(()),), np.zeros(rows, np.int64)
         groups = columns.with_row_index(_ROW).group_by(columns.columns, maintain_order=True).agg(_ROW)
         strings = [self._label_string(values) for values in self._values(groups.select(columns.columns))]
         streams = {labels: index for index, labels in enumerate(sorted(set(strings)))}
         members = groups[_ROW]
-        stream_of_row = np.empty(len(columns), np.int64)
+        stream_of_row = np.empty(rows, np.int64)
         stream_of_group = np.array([streams[labels] for labels in strings], np.int64)
         stream_of_row[members.explode().to_numpy()] = np.repeat(stream_of_group, members.list.len().to_numpy())
         return tuple(streams), stream_of_row
