@@ -121,12 +121,10 @@ def _unknown(name: str, section: str, known: Iterable[str]) -> str:
     what = "unknown key" if section else "unknown section"
     prefix = f"{section}." if section else ""
     elsewhere = {full.rpartition(".")[2]: full for full in known_keys(Settings, "")}
-    if name in elsewhere:
-        return f"{what}; the nearest known one is {elsewhere[name]}"
-    if near := difflib.get_close_matches(name, known, n=1):
-        return f"{what}; the nearest known one is {prefix}{near[0]}"
-    if near := difflib.get_close_matches(name, elsewhere, n=1):
-        return f"{what}; the nearest known one is {elsewhere[near[0]]}"
+    here = {key: prefix + key for key in known}
+    for candidates, likeness in ((here, 0.85), (elsewhere, 1.0), (here, 0.6), (elsewhere, 0.6)):
+        if near := difflib.get_close_matches(name, candidates, n=1, cutoff=likeness):
+            return f"{what}; the nearest known one is {candidates[near[0]]}"
     return f"{what}; known are {', '.join(prefix + key for key in known)}"
 
 

@@ -1,0 +1,180 @@
+"""The command line. Each command loads the settings, calls one function, and ends with that function's exit code.
+
+Exit codes: 0 done, 1 something went wrong on the way, 2 the configuration or the command line is wrong, 3 something
+outside is not as it must be.
+"""
+
+# ruff: noqa: PLC0415 - a command imports what it needs itself, so that `shipper --help` is quick
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from shipper import __version__
+from shipper.errors import ShipperError
+
+app = typer.Typer(
+    name="shipper",
+    help="Ships a Kafka topic of service logs into Grafana Loki, fast, and proves that nothing was lost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+topics_app = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
+app.add_typer(topics_app, name="topics")
+
+ConfigOption = Annotated[
+    Optional[Path],  # noqa: UP045 - typer reads this at run time, also in Python 3.11
+    typer.Option("--config", help="The configuration; else $SHIPPER_CONFIG, else ./config.toml, else the defaults."),
+]
+SetOption = Annotated[
+    Optional[list[str]],  # noqa: UP045 - as above
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Wins over file and environment; may be given often."),
+]
+
+
+def _examples(*lines: str) -> str:
+    r"""Return them as an epilog; the \b keeps its line breaks."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        sys.stdout.write(f"shipper {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback(epilog=_examples("shipper check", "shipper run --config /etc/shipper/config.toml", "shipper demo"))
+def shipper(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Ships a Kafka topic of service logs into Grafana Loki, fast, and proves that nothing was lost."""
+
+
+@app.command(
+    epilog=_examples(
+        "shipper run",
+        "shipper run --config /etc/shipper/config.toml --set workers.count=2",
+        "SHIPPER_LOKI__URL=http://loki:3100 shipper run",
+        "shipper run --until-caught-up   (a job that ends)",
+    )
+)
+def run(
+    *,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    until_caught_up: Annotated[
+        bool, typer.Option("--until-caught-up", help="Ship what is there now, then end with exit code 0.")
+    ] = False,
+) -> None:
+    """Ship records, until SIGTERM drains. SIGHUP loads the configuration again. The log is JSON on stderr."""
+    from shipper.config import load
+    from shipper.process import supervisor
+
+    read = partial(load, config, env=os.environ, overrides=overrides or ())
+    raise typer.Exit(supervisor.run(read(), until_caught_up=until_caught_up, reload=read))
+
+
+@app.command(
+    epilog=_examples(
+        "shipper check", "shipper check --offline   (before a deployment)", "shipper check --config new.toml"
+    )
+)
+def check(
+    *,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Check the configuration alone.")] = False,
+) -> None:
+    """Check the configuration, then Kafka and Loki, a line each. Exit code 2: configuration, 3: Kafka or Loki."""
+    from shipper.cli import check as checks
+
+    raise typer.Exit(checks.run(config, overrides or (), offline=offline, console=_console()))
+
+
+@topics_app.command(
+    epilog=_examples("shipper topics create", "shipper topics create --partitions 12 --replication-factor 3")
+)
+def create(
+    *,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each topic: at most so many workers share it.")] = 8,
+    replication_factor: Annotated[
+        Optional[int],  # noqa: UP045 - as above
+        typer.Option(min=1, max=32767, help="Copies of each record; else three, or as many as there are brokers."),
+    ] = None,
+) -> None:
+    """Create the log topics and the dead letter topic where they are missing; say how those that exist differ."""
+    from shipper.cli import topics
+    from shipper.config import load
+
+    settings = load(config, env=os.environ, overrides=overrides or ())
+    topics.create(settings, partitions=partitions, replication_factor=replication_factor, console=_console())
+
+
+@app.command(
+    epilog=_examples(
+        "shipper produce --records 1000000",
+        "shipper produce --records 60000 --rate 1000   (a minute of traffic)",
+        "shipper produce --malformed 0.05 --seed 7",
+    )
+)
+def produce(
+    *,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    records: Annotated[int, typer.Option(min=1, help="How many.")] = 100_000,
+    rate: Annotated[float, typer.Option(min=0, help="Records per second; 0: as fast as it goes.")] = 0,
+    malformed: Annotated[float, typer.Option(min=0, max=1, help="Share of records that are no good JSON.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same records.")] = 1,
+) -> None:
+    """Write realistic logs of five services to the first log topic, to try things with."""
+    from shipper.config import load
+    from shipper.devstack import produce as producing
+
+    settings = load(config, env=os.environ, overrides=overrides or ())
+    code = producing.run(
+        settings, records=records, rate=rate or None, malformed=malformed, seed=seed, console=_console()
+    )
+    raise typer.Exit(code)
+
+
+@app.command(
+    epilog=_examples("shipper demo", "shipper demo --records 50000 --keep", "shipper demo --kafka --loki   (real ones)")
+)
+def demo(
+    *,
+    records: Annotated[int, typer.Option(min=1, help="How many to ship.")] = 500_000,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything up, with the address of the live page.")
+    ] = False,
+    kafka: Annotated[bool, typer.Option("--kafka", help="Real Apache Kafka instead of the embedded broker.")] = False,
+    loki: Annotated[bool, typer.Option("--loki", help="Real Grafana Loki instead of the embedded stand-in.")] = False,
+) -> None:
+    """Show it all at once: start Kafka and Loki, produce, ship, read back, and account for every record."""
+    from shipper.devstack import demo as demonstration
+
+    raise typer.Exit(demonstration.run(records=records, keep=keep, kafka=kafka, loki=loki, console=_console()))
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def main() -> None:
+    """Run the command line; the entry point. A mistake of the user's is told in red on stderr, without a traceback."""
+    try:
+        app()
+    except ShipperError as error:
+        Console(stderr=True, highlight=False).print(Text(f"shipper: {error}", style="red"), soft_wrap=True)
+        sys.exit(error.exit_code)
