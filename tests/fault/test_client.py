@@ -1,3 +1,4 @@
+import contextlib
 import email.utils
 import gc
 import itertools
@@ -132,6 +133,20 @@ def test_a_server_that_does_not_read_is_a_timeout() -> None:
         pusher.stop(1)
         assert attempt.outcome is Outcome.TIMEOUT
         assert attempt.detail == f"{settings.url}/loki/api/v1/push: no answer within 0.2 s"
+
+
+def test_a_connection_that_is_not_taken_in_time_has_failed_and_is_no_reason_to_halve() -> None:
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server((HOST, 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(full.getsockname())
+        pusher = stack.enter_context(pushing(f"http://{HOST}:{full.getsockname()[1]}", timeout_s=0.1))
+        pusher.submit(1, request_of(lines_of(2)))
+        events = events_until(pusher, lambda events: len(attempts(events)) >= 2)
+        assert {attempt.outcome for attempt in attempts(events)} == {Outcome.CONNECTION}
+        assert "no connection within 0.1 s" in attempts(events)[0].detail
 
 
 def test_what_is_sent_again_is_identical() -> None:
