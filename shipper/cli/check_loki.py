@@ -12,8 +12,9 @@ from shipper.settings import Limits, Loki
 _EMPTY_PUSH = b"\x00"  # an empty PushRequest as a snappy block: Loki checks path, tenant and form, and stores nothing
 _EMPTY_ANSWER = "at least one valid stream"
 _TEXT_CHARACTERS_MAX = 200
-# The innermost cause, in the text of the exceptions around it: "[Errno 111] Connection refused", "… RemoteClosed('…'))".
-_CAUSE = re.compile(r"\[(?:Errno -?\d+|SSL: \w+)\] ([^'\"()]+)|'([^']+)'\)*$")
+# The innermost cause, in the text of the exceptions around it.
+_SYSTEM_SAID = re.compile(r"\[(?:Errno -?\d+|SSL: \w+)\] ([^'\"()]+)")
+_INNERMOST = re.compile(r"'([^']+)'\)*$")
 
 
 class _UnreachableError(Exception):
@@ -52,8 +53,9 @@ def _ask(http: requests.Session, loki: Loki, method: str, path: str, body: bytes
 
 def explain_failure(error: requests.RequestException, loki: Loki) -> str:
     """Say in one sentence why no answer came, and the way out."""
-    cause = _CAUSE.search(str(error))
-    said = (cause[1] or cause[2]).strip() if cause else str(error)[:_TEXT_CHARACTERS_MAX]
+    system = _SYSTEM_SAID.search(str(error))
+    cause = system or _INNERMOST.search(str(error))
+    said = cause[1].strip() if cause else str(error)[:_TEXT_CHARACTERS_MAX]
     match error:
         case requests.exceptions.SSLError():
             return (
@@ -71,7 +73,7 @@ def explain_failure(error: requests.RequestException, loki: Loki) -> str:
             )
         case _ if "resolve" in str(error):
             return f"the host of {loki.url} is unknown ({said}): correct loki.url, or the name service"
-        case _ if cause and cause[1]:
+        case _ if system:
             return f"nothing can be reached at {loki.url} ({said}): start Loki there, or correct loki.url"
     return f"what listens at {loki.url} speaks no HTTP ({said}): correct loki.url; over TLS it begins with https://"
 
