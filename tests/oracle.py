@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import oracle_json
+import oracle_time
 from shipper.records import Message, Reason
 from shipper.settings import Filter, Paths, Redact, Settings
-from tests import oracle_json, oracle_time
 
 LEVEL_LABELS = ("level", "detected_level")
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
@@ -84,7 +85,7 @@ def expect_malformed(record: Message, reason: Reason, settings: Settings, *, now
     """Say what must become of this record if it cannot be read, for this reason."""
     if settings.malformed.policy == "dead_letter":
         return DeadLettered(reason)
-    labels = settings.labels.static | dict.fromkeys(settings.labels.fields, _UNKNOWN)
+    labels = settings.labels.static | {name: _label(name, None, settings) for name in settings.labels.fields}
     line = _redacted((record.value() or b"").decode("utf-8", "replace"), settings.redact).encode()
     timestamp_ns = oracle_time.kafka_timestamp_ns(record)
     return _within_limits(Shipped(labels, timestamp_ns, line, {"shipper_error": reason.value}), settings, now_ns)
@@ -150,12 +151,15 @@ def _field_at(fields: object, paths: Paths) -> object:
 
 
 def _label(name: str, text: str | None, settings: Settings) -> str:
-    if text is None:
-        return _UNKNOWN
-    if name in LEVEL_LABELS:
+    if text is not None and name in LEVEL_LABELS:
         text = level_of(text)
-    text = _redacted(text, settings.redact)
-    return text.encode()[: settings.loki.limits.label_value_bytes_max].decode("utf-8", "ignore") or _UNKNOWN
+    text = _readable(_redacted(text or "", settings.redact)) or _UNKNOWN
+    return text.encode()[: settings.loki.limits.label_value_bytes_max].decode("utf-8", "ignore")
+
+
+def _readable(text: str) -> str:
+    """Loki refuses U+FFFD in labels, and the whole request with it; in structured metadata it makes a space of it."""
+    return text.replace("\ufffd", " ")
 
 
 def _metadata(name: str, fields: object, record: Message, settings: Settings) -> str:
@@ -167,12 +171,14 @@ def _metadata(name: str, fields: object, record: Message, settings: Settings) ->
         return ""
     path, text = found
     trace = _TRACEPARENT.fullmatch(text) if path.split(".")[-1] == "traceparent" else None
-    return _redacted(trace[1] if trace else text, settings.redact)
+    return _readable(_redacted(trace[1] if trace else text, settings.redact))
 
 
 def _header_texts(record: Message, paths: Paths) -> Iterator[tuple[str, str]]:
     for path in as_list(paths):
-        same_name = [value for name, value in record.headers() or () if name.lower() == path.lower()]
+        same_name = [
+            value for name, value in record.headers() or () if name.lower() == path.lower() and value is not None
+        ]
         if same_name and same_name[-1]:
             yield path, same_name[-1].decode("utf-8", "replace")
 

@@ -13,11 +13,14 @@ from shipper.records import Reason
 DEPTH_SAFE = 256
 """Nesting below this many levels is always read; above orjson's 1024 never; in between it is not promised."""
 
+INTEGER_DIGITS_MAX = 4_300
+"""A named integer keeps its digits up to this many: beyond it Python refuses to read or write one."""
+
 _BRACKET_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 class _Overflow:
-    """Stands for a number that no double holds."""
+    """Stands for a number that is too big: no double holds it, or it has too many digits."""
 
 
 _OVERFLOW = _Overflow()
@@ -117,8 +120,7 @@ def _exact(text: str, quick: dict[str, object]) -> dict[str, object]:
 
 
 def _integer(text: str) -> object:
-    # `int` refuses thousands of digits; `float` tells first whether there are too many.
-    return _OVERFLOW if math.isinf(float(text)) else int(text)
+    return _OVERFLOW if len(text.lstrip("-")) > INTEGER_DIGITS_MAX else int(text)
 
 
 def _parse_overflowing(text: str, named: set[str]) -> dict[str, object] | Reason:
@@ -135,11 +137,16 @@ def _parse_overflowing(text: str, named: set[str]) -> dict[str, object] | Reason
         return Reason.NOT_JSON
     except RecursionError:
         return Reason.TOO_DEEP
-    if not isinstance(fields, _Object) or any(
-        found is _OVERFLOW for path in named for value in _all_at(fields, path.split(".")) for found in _leaves(value)
-    ):
+    if not isinstance(fields, _Object) or any(_is_in_the_way(fields, path.split(".")) for path in named):
         return Reason.NOT_JSON
     return fields
+
+
+def _is_in_the_way(fields: _Object, parts: list[str]) -> bool:
+    """Say whether a number that is too big is in the field of this path, or stands where it leads through."""
+    parents = (value for end in range(1, len(parts)) for value in _all_at(fields, parts[:end]))
+    leaves = (leaf for value in _all_at(fields, parts) for leaf in _leaves(value))
+    return any(value is _OVERFLOW for value in itertools.chain(parents, leaves))
 
 
 def _refuse(constant: str) -> object:

@@ -13,7 +13,10 @@ _RFC3339 = re.compile(
 _INTEGER = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NS_MAX = 2**63 - 1
+_NS_BELOW = 9_223_372_036 * 10**9
+"""2262-04-11T23:47:16Z: the last whole second that, filled up, still fits 64 bits."""
+
+_KAFKA_MS_MAX = 9_223_372_035_999
 _S_BELOW, _MS_BELOW, _US_BELOW = 1e11, 1e14, 1e17
 
 Known = tuple[int, int]
@@ -27,14 +30,14 @@ def timestamp_ns(value: object, settings: Timestamp, record: Message) -> int:
         known = _rfc3339(value)
     if known is None and "epoch" in settings.formats:
         known = _epoch(value)
-    if known is None or not 0 <= known[0] <= _NS_MAX:
+    if known is None or not 0 <= known[0] < _NS_BELOW:
         return kafka_timestamp_ns(record)
     return _filled(known, record)
 
 
 def kafka_timestamp_ns(record: Message) -> int:
-    """Nanoseconds since the epoch that Kafka gives; 0 for a record without a timestamp."""
-    return _filled((max(record.timestamp()[1], 0) * 10**6, 3), record)
+    """Nanoseconds since the epoch that Kafka gives; 0 for a record without a timestamp, the nearest one that fits."""
+    return _filled((min(max(record.timestamp()[1], 0), _KAFKA_MS_MAX) * 10**6, 3), record)
 
 
 def _filled(known: Known, record: Message) -> int:
@@ -77,10 +80,10 @@ def _epoch_integer(value: int) -> Known:
 
 
 def _epoch_float(value: float) -> Known | None:
-    if abs(value) < _S_BELOW:
+    if value < 0 or value >= _NS_BELOW:
+        return None
+    if value < _S_BELOW:
         return round(value * 1e6) * 1000, 6
-    if abs(value) < _MS_BELOW:
+    if value < _MS_BELOW:
         return round(value * 1e3) * 1000, 6
-    if abs(value) < _US_BELOW:
-        return int(value) * 1000, 6
-    return (int(value), 9) if abs(value) <= _NS_MAX else None
+    return (int(value) * 1000, 6) if value < _US_BELOW else (int(value), 9)

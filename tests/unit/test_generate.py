@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from hostile import NOW_MS, NOW_NS
+from messages import StoredMessage
+from oracle import DeadLettered, Shipped, expect
 from shipper.devstack.broker import EmbeddedBroker
 from shipper.devstack.generate import Chunk, Truth, generate
 from shipper.devstack.kafka import make_topic
@@ -14,9 +17,6 @@ from shipper.devstack.produce import produce_chunks
 from shipper.errors import KafkaUnavailableError
 from shipper.records import Reason
 from shipper.settings import Kafka, Settings
-from tests.hostile import NOW_MS, NOW_NS
-from tests.messages import StoredMessage
-from tests.oracle import DeadLettered, Shipped, expect
 
 RECORDS = 12_345
 SERVICES = {"api-gateway", "auth-service", "user-service", "chat-service", "notification-service"}

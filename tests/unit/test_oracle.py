@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from hostile import EMPTY, HOSTILE, NOW_MS, NOW_NS
+from hostile_fields import LEVELS, TEXTS, TIMESTAMPS, UNREADABLE
+from messages import StoredMessage
+from oracle import DeadLettered, Filtered, Outcome, Shipped, acceptable, expect, level_of, sampled
 from shipper.records import Reason
 from shipper.settings import Filter, Labels, Limits, Loki, Malformed, Redact, Settings, Timestamp
-from tests.hostile import EMPTY, HOSTILE, LEVELS, NOW_MS, NOW_NS, TEXTS, TIMESTAMPS, UNREADABLE
-from tests.messages import StoredMessage
-from tests.oracle import DeadLettered, Filtered, Outcome, Shipped, acceptable, expect, level_of, sampled
 
 DEFAULTS = Settings()
 ANY_TIME = Settings(loki=Loki(limits=Limits(entry_age_max_s=1e10, entry_ahead_max_s=1e10)))
@@ -111,7 +112,7 @@ def test_a_request_id_that_the_record_lacks_comes_from_a_header() -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     assert shipped("{}", headers={"REQUESTID": b"h", "userId": b"u"}).metadata == {"request_id": "h"}
     assert shipped("{}", headers={"traceid": b"t", "correlationid": b"c"}).metadata == {"request_id": "c"}
-    assert shipped("{}", headers={"requestId": None, "traceId": b"\xff"}).metadata == {"request_id": "\ufffd"}
+    assert shipped("{}", headers={"requestId": None, "traceId": b"a\xff"}).metadata == {"request_id": "a "}
     assert shipped("{}", headers={"requestId": b"first", "requestid": b"last"}).metadata == {"request_id": "last"}
     assert shipped("{}", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01".encode()}).metadata == {
         "request_id": trace
@@ -236,3 +237,12 @@ def test_depth_is_left_open_only_where_it_is_not_promised() -> None:
 
 def test_levels_are_known_in_any_case() -> None:
     assert [level_of(text) for text in ("Warning", "FATAL", "60", "odd")] == ["warn", "fatal", "fatal", "odd"]
+
+
+@pytest.mark.parametrize("timestamp_ms", [9_223_372_036_000, 9_223_372_036_855, 2**62, 2**63 - 1])
+def test_a_kafka_timestamp_that_does_not_fit_lies_at_the_end_of_time(timestamp_ms: int) -> None:
+    message = StoredMessage(b"{}", ("logs", 0, 5), timestamp_ms=timestamp_ms)
+    outcome = expect(message, ANY_TIME, now_ns=NOW_NS)
+    assert isinstance(outcome, Shipped)
+    assert outcome.timestamp_ns == 9_223_372_035_999_000_005
+    assert expect(message, DEFAULTS, now_ns=NOW_NS) == DeadLettered(Reason.TOO_NEW)
