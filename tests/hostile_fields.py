@@ -1,4 +1,4 @@
-"""Values of single fields, and what must become of them: every form of timestamps, every spelling of levels, any type."""
+"""Values of single fields, and what must become of them: all forms of timestamps, spellings of levels, any type."""
 
 from typing import Final
 
