@@ -1,0 +1,228 @@
+"""What each stage costs, alone, with a batch of realistic records: CPU µs per record.
+
+The ways to decode that were not taken are measured too, so that the choice can be looked at again.
+"""
+# ruff: noqa: D103 - a test's name is its documentation
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from confluent_kafka import Message
+
+from benchmarks.conftest import PerRecord
+from shipper.devstack.generate import generate
+from shipper.loki import encode
+from shipper.pipeline import Rules, prepare
+from shipper.records import Int64s, PushRequest, RecordBatch, StreamSet
+from shipper.settings import Settings
+from shipper.transform import timestamp
+from shipper.transform.decode import Decoded, as_texts
+from shipper.transform.label import Labeller
+
+RECORDS = 10_000  # as many as a batch has by default
+NOW_NS = time.time_ns()
+SETTINGS = Settings()
+RULES = Rules.compile(SETTINGS)
+MALFORMED = {"clean": 0.0, "one_percent_malformed": 0.01}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A batch, taken as far as the stages that are measured need it."""
+
+    messages: list[Message]
+    values: list[bytes]
+    decoded: Decoded
+    fields: pl.DataFrame
+    timestamp_ns: Int64s
+
+
+def make_columns(malformed: float) -> Columns:
+    """Return a batch of records from the last ten minutes, one partition's."""
+    now_ms = NOW_NS // 1_000_000
+    chunks = generate(RECORDS, seed=1, first_ms=now_ms - 600_000, last_ms=now_ms, malformed=malformed)
+    values = [value for chunk in chunks for value in chunk.values]
+    messages = [
+        Message(topic="logs", partition=0, offset=offset, value=value, timestamp=(1, now_ms))
+        for offset, value in enumerate(values)
+    ]
+    decoded = RULES.decoder.decode(values)
+    return Columns(messages, values, decoded, columns_of(decoded), times_of(decoded))
+
+
+def columns_of(decoded: Decoded) -> pl.DataFrame:
+    """Turn the decoded fields into columns of text."""
+    return pl.DataFrame([as_texts(path, decoded.columns[path]) for path in RULES.texts])
+
+
+def times_of(decoded: Decoded) -> Int64s:
+    """Parse the timestamps and fill them up."""
+    ns, digits = timestamp.parse(decoded.columns["timestamp"], SETTINGS.timestamp.formats)
+    return timestamp.resolve(ns, np.maximum(digits, 0), np.arange(len(ns)))
+
+
+CLEAN = make_columns(0.0)
+BROKEN = make_columns(MALFORMED["one_percent_malformed"])
+
+
+def stage(group: str) -> pytest.MarkDecorator:
+    """Mark a stage's benchmark; it is CPU time that counts, since the machine may be shared."""
+    return pytest.mark.benchmark(group=group, timer=time.process_time)
+
+
+both = pytest.mark.parametrize("columns", [CLEAN, BROKEN], ids=list(MALFORMED))
+
+
+# --- decode, and the other ways to
+
+
+class Named(msgspec.Struct, gc=False):
+    """The fields of the default configuration, typed as texts."""
+
+    timestamp: str | None = None
+    service: str | None = None
+    level: str | None = None
+    requestId: str | None = None  # noqa: N815 - the field's name
+    correlationId: str | None = None  # noqa: N815 - the same
+    traceId: str | None = None  # noqa: N815 - the same
+    traceparent: str | None = None
+    userId: str | None = None  # noqa: N815 - the same
+
+
+def decode_with_orjson(values: list[bytes]) -> list[Any]:
+    """Build whole values, one at a time."""
+    wholes = []
+    for value in values:
+        try:
+            wholes.append(orjson.loads(value))
+        except orjson.JSONDecodeError:
+            wholes.append(None)
+    return wholes
+
+
+def decode_with_polars(values: list[bytes]) -> pl.DataFrame | list[Any]:
+    """Join the values to one text for polars; one bad value fails them all, so they are all decoded again."""
+    schema = dict.fromkeys(Named.__struct_fields__, pl.String)
+    try:
+        return pl.read_ndjson(b"\n".join(values), schema=schema)
+    except pl.exceptions.ComputeError:
+        return decode_with_orjson(values)
+
+
+def decode_with_texts(values: list[bytes]) -> list[Named | None]:
+    """Decode into a Struct whose fields are texts; a bad value costs itself."""
+    decode = msgspec.json.Decoder(Named).decode
+    structs: list[Named | None] = []
+    waiting = iter(values)
+    while len(structs) < len(values):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            structs.extend(map(decode, waiting))
+            break
+        structs.append(None)
+    return structs
+
+
+@both
+@stage("decode")
+def test_decode(per_record: PerRecord, columns: Columns) -> None:
+    decoded = per_record(RECORDS, RULES.decoder.decode, columns.values)
+    assert decoded.columns.keys() >= set(RULES.texts)
+
+
+@both
+@pytest.mark.parametrize("way", [decode_with_orjson, decode_with_polars, decode_with_texts])
+@stage("decode")
+def test_ways_not_taken(per_record: PerRecord, columns: Columns, way: Any) -> None:  # noqa: ANN401 - any of the three
+    assert len(per_record(RECORDS, way, columns.values)) == RECORDS
+
+
+# --- columns
+
+
+@stage("columns")
+def test_columns(per_record: PerRecord) -> None:
+    assert per_record(RECORDS, columns_of, CLEAN.decoded).height == RECORDS
+
+
+@stage("columns")
+def test_timestamps(per_record: PerRecord) -> None:
+    assert len(per_record(RECORDS, times_of, CLEAN.decoded)) == RECORDS
+
+
+@stage("columns")
+def test_metadata(per_record: PerRecord) -> None:
+    metadata = per_record(RECORDS, lambda: CLEAN.fields.select(**RULES.metadata))
+    assert metadata.columns == sorted(SETTINGS.structured_metadata)
+
+
+@pytest.mark.parametrize("streams", [5, 200, 5_000])
+@stage("columns")
+def test_label_groups(per_record: PerRecord, streams: int) -> None:
+    random = np.random.default_rng(1)
+    drawn = np.concatenate((np.arange(streams), random.integers(0, streams, RECORDS - streams)))
+    texts = pl.DataFrame(
+        {"service": drawn // 5, "level": drawn % 5}, schema=dict.fromkeys(SETTINGS.labels.fields, pl.String)
+    )
+    labeller = Labeller(texts.columns, {}, SETTINGS.loki.limits.label_value_bytes_max, ())
+    assert len(per_record(RECORDS, labeller.group, texts, RECORDS)[0]) == streams
+
+
+# --- bodies
+
+
+def build(metadata: pl.DataFrame) -> StreamSet:
+    """Group the clean batch by its labels and encode its entries."""
+    labels, stream_of_entry = RULES.labeller.group(CLEAN.fields.select(**RULES.labels), RECORDS)
+    rows = np.arange(RECORDS)
+    return encode.build(labels, stream_of_entry, rows, CLEAN.values, CLEAN.timestamp_ns, metadata)
+
+
+METADATA = {"without_metadata": pl.DataFrame(), "with_metadata": CLEAN.fields.select(**RULES.metadata)}
+STREAMS = build(METADATA["with_metadata"])
+REQUESTS = encode.plan(STREAMS, SETTINGS.loki.request_bytes_max)
+BODIES = [encode.encode(request) for request in REQUESTS]
+
+
+@pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA.keys())
+@stage("bodies")
+def test_group_and_encode_entries(per_record: PerRecord, metadata: pl.DataFrame) -> None:
+    assert len(per_record(RECORDS, build, metadata)) == RECORDS
+
+
+@stage("bodies")
+def test_cut_into_requests(per_record: PerRecord) -> None:
+    assert per_record(RECORDS, encode.plan, STREAMS, SETTINGS.loki.request_bytes_max)
+
+
+@stage("bodies")
+def test_encode_requests(per_record: PerRecord) -> None:
+    def encode_all(requests: tuple[PushRequest, ...]) -> list[bytes]:
+        return list(map(encode.encode, requests))
+
+    assert per_record(RECORDS, encode_all, REQUESTS) == BODIES
+
+
+@stage("bodies")
+def test_compress(per_record: PerRecord) -> None:
+    assert all(per_record(RECORDS, lambda: list(map(encode.compress, BODIES))))
+
+
+# --- all of it but Kafka, compression and HTTP
+
+
+@both
+@stage("whole")
+def test_prepare(per_record: PerRecord, columns: Columns) -> None:
+    # A batch keeps the columns that it was asked for, so each round gets a new one.
+    prepared = per_record(
+        RECORDS,
+        lambda: prepare(RecordBatch("logs", columns.messages), RULES, now_ns=NOW_NS),  # type: ignore[arg-type]  # confluent_kafka has no types
+    )
+    assert sum(map(len, prepared.requests)) == RECORDS
