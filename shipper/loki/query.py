@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import requests
@@ -20,6 +20,7 @@ _NS_PER_MS = 10**6
 _PAGE_MIN = 2
 # The matchers of a log query, in front of its filters: braces inside of strings do not close them.
 _SELECTOR = re.compile(r"\s*\{(?:[^\"`}]|\"(?:[^\"\\]|\\.)*\"|`[^`]*`)*\}")
+_Kind = TypeVar("_Kind")
 
 
 class LokiQueryError(ShipperError):
@@ -80,31 +81,16 @@ class _Sample(msgspec.Struct):
     value: tuple[float, str]
 
 
-class _Streams(msgspec.Struct):
-    result: list[_Stream]
+class _Result(msgspec.Struct, Generic[_Kind]):
+    result: list[_Kind]
 
 
-class _Vector(msgspec.Struct):
-    result: list[_Sample]
+class _Answer(msgspec.Struct, Generic[_Kind]):
+    data: _Kind
 
 
-class _StreamsAnswer(msgspec.Struct):
-    data: _Streams
-
-
-class _VectorAnswer(msgspec.Struct):
-    data: _Vector
-
-
-class _NamesAnswer(msgspec.Struct):
-    data: list[str] = []
-
-
-class _SeriesAnswer(msgspec.Struct):
-    data: list[dict[str, str]] = []
-
-
-_Answer = TypeVar("_Answer")
+class _List(msgspec.Struct, Generic[_Kind]):
+    data: list[_Kind] = []  # left out where it is empty
 
 
 class LokiReader:
@@ -153,7 +139,7 @@ class LokiReader:
 
     def labels(self, start_ns: int, end_ns: int) -> tuple[str, ...]:
         """Names of the labels that streams have between the two times; raises LokiQueryError."""
-        return tuple(self._get("/labels", {"start": start_ns, "end": end_ns}, _NamesAnswer).data)
+        return tuple(self._get("/labels", {"start": start_ns, "end": end_ns}, _List[str]).data)
 
     def entries(self, selector: str, start_ns: int, end_ns: int, *, page: int = 5000) -> Iterator[StreamEntry]:
         """Yield every entry from `start_ns` up to, not including, `end_ns` once, in order of time.
@@ -215,7 +201,7 @@ class LokiReader:
             counts[_values(labels, {**entry.metadata, **entry.labels})] += 1
         if range_ms:
             query = f"sum by ({', '.join(labels)}) (count_over_time({selector} [{range_ms}ms]))"
-            for one in self._get("/query", {"query": query, "time": end_ns - 1}, _VectorAnswer).data.result:
+            for one in self._get("/query", {"query": query, "time": end_ns - 1}, _Answer[_Result[_Sample]]).data.result:
                 counts[_values(labels, one.metric)] += int(float(one.value[1]))
         return dict(counts)
 
@@ -231,7 +217,7 @@ class LokiReader:
             "limit": limit,
             "direction": "forward",
         }
-        streams = self._get("/query_range", parameters, _StreamsAnswer).data.result
+        streams = self._get("/query_range", parameters, _Answer[_Result[_Stream]]).data.result
         found = [
             StreamEntry(stream.stream, int(value.timestamp_ns), value.line, value.categories.structured_metadata)
             for stream in streams
@@ -250,7 +236,7 @@ class LokiReader:
             raise LokiQueryError(self._url + _API, 0, f"{query!r} does not begin with a selector in braces")
         # Series are kept by whole milliseconds, and a range of none finds none.
         window: dict[str, str | int] = {"start": at_ns - _NS_PER_MS, "end": at_ns + _NS_PER_MS}
-        series = self._get("/series", window | {"match[]": matchers[0]}, _SeriesAnswer).data
+        series = self._get("/series", window | {"match[]": matchers[0]}, _List[dict[str, str]]).data
         names = sorted({name for labels in series for name in labels})
         for labels in series:
             # A label that the stream lacks is asked for as empty: other streams may have the same labels and more.
@@ -265,7 +251,7 @@ class LokiReader:
                 )
             yield from found
 
-    def _get(self, path: str, parameters: Mapping[str, str | int], kind: type[_Answer]) -> _Answer:
+    def _get(self, path: str, parameters: Mapping[str, str | int], kind: type[_Kind]) -> _Kind:
         body: bytes = self._retrying(self._get_once, f"{self._url}{_API}{path}", parameters)
         try:
             return msgspec.json.decode(body, type=kind)

@@ -151,8 +151,6 @@ def _entry(body: bytes, position: int, end: int) -> tuple[int, bytes, Pairs]:
         if length >= _CONTINUED:
             length, position = _varint(body, position - 1)
         start, position = position, position + length
-        if position > end:
-            raise DecodeError("unexpected EOF")
         if key == _METADATA:
             pairs += (_pair(body, start, position),)
         elif key == _LINE:
