@@ -12,6 +12,8 @@ differ the stand-in is wrong. What it is known to do differently:
 | LogQL | all of it | selectors, line filters, count_over_time alone or in `sum by`, at `query` only |
 | regular expressions | RE2 | Python's `re` |
 | rates and number of streams | limited by default | unlimited unless configured |
+| order within one nanosecond of a stream | grouped by structured metadata | as they came |
+| an entry older than 2 h 41 min when it is pushed | readable once its chunk is flushed | readable at once |
 | `labels`, `series` | those of the time range | all |
 | statistics in answers | filled | empty |
 """

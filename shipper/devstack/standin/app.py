@@ -1,12 +1,12 @@
 """Loki's HTTP API, as far as the project uses it."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from http import HTTPStatus
 
+import msgspec
 import snappy
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -245,9 +245,9 @@ def _time_ns(text: str, default_ns: int) -> int:
 
 
 def _categorized(found: Sequence[tuple[Stream, Entry]]) -> list[object]:
-    groups: dict[str, tuple[dict[str, str], list[object]]] = {}
+    groups: dict[int, tuple[dict[str, str], list[object]]] = {}
     for stream, entry in found:
-        _, values = groups.setdefault(labels.write(stream.labels.items()), (stream.labels, []))
+        _, values = groups.setdefault(id(stream), (stream.labels, []))
         values.append(
             [str(entry.timestamp_ns), entry.line, {"structuredMetadata": entry.metadata} if entry.metadata else {}]
         )
@@ -266,9 +266,9 @@ def _merged(found: Sequence[tuple[Stream, Entry]]) -> list[object]:
 
 
 def _success(data: object) -> Response:
-    return Response(json.dumps({"status": "success", "data": data}, ensure_ascii=False), media_type="application/json")
+    return Response(msgspec.json.encode({"status": "success", "data": data}), media_type="application/json")
 
 
 def _success_list(data: Sequence[object]) -> Response:
     body = {"status": "success", "data": data} if data else {"status": "success"}
-    return Response(json.dumps(body, ensure_ascii=False), media_type="application/json")
+    return Response(msgspec.json.encode(body), media_type="application/json")
