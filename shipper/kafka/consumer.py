@@ -1,0 +1,42 @@
+"""The settings of a worker's consumer: what is fast, and what is safe."""
+
+from shipper.kafka.connection import common_settings
+from shipper.settings import Kafka
+
+_FETCH_BYTES_MIN = 1_000_000  # librdkafka takes no less than its message.max.bytes
+
+
+def consumer_settings(kafka: Kafka, *, worker: int, queue_bytes_max: int) -> dict[str, object]:
+    """Return librdkafka's settings for a worker's consumer; `[kafka.client]` wins over speed, never over safety.
+
+    Args:
+        kafka: the section `[kafka]`.
+        worker: the worker's index on this host.
+        queue_bytes_max: bound on what librdkafka holds ready for us, in bytes.
+    """
+    common = common_settings(kafka)
+    # A fetch counts compressed bytes, the queue unpacked ones: logs shrink to a quarter or less.
+    fetch_bytes_max = max(_FETCH_BYTES_MIN, queue_bytes_max // 4)
+    speed: dict[str, object] = {
+        "queued.max.messages.kbytes": max(1, queue_bytes_max // 1024),
+        "fetch.queue.backoff.ms": 5,  # with its default of 1000 a consumer sleeps whenever the queue is full
+        "fetch.max.bytes": fetch_bytes_max,
+        "max.partition.fetch.bytes": fetch_bytes_max,
+        "receive.message.max.bytes": max(100_000_000, 2 * fetch_bytes_max),
+        # An answer per 64 KiB or per 100 ms, not one per record; no longer, because it holds up other requests.
+        "fetch.min.bytes": 65_536,
+        "fetch.wait.max.ms": 100,
+    }
+    if kafka.assignment == "group":
+        speed["partition.assignment.strategy"] = "cooperative-sticky"
+        speed["group.instance.id"] = f"{kafka.group_id}-{kafka.node_index}-{worker}"
+    safety = {
+        "client.id": f"{common['client.id']}-{kafka.node_index}-{worker}",
+        "group.id": kafka.group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",  # Kafka's own reset skips records silently
+        "enable.partition.eof": True,
+        "statistics.interval.ms": 0,
+    }
+    return {**speed, **common, **safety}

@@ -1,0 +1,183 @@
+"""The partitions that one consumer holds: given their place, read, paused, given up.
+
+A partition that is ours is first *unplaced*. As soon as Kafka answers it gets its place, the committed offset or what
+the policy says, and is read from there on. So reading starts in one way only: at the beginning, when a partition is
+new, when a group gives it to us, and when the records that were due exist no more.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as KafkaPosition
+
+from shipper.kafka.assignment import Start, start_offset
+from shipper.kafka.positions import commit_and_confirm, committed_offsets, high_offsets, kafka_positions, low_offsets
+from shipper.kafka.trouble import OnError, Trouble
+from shipper.records import TopicPartition
+from shipper.settings import Kafka
+
+_SAVE_TIMEOUT_S = 5.0
+
+
+class Listener(Protocol):
+    """Is told which partitions are ours: inside `open`, `poll` and `close`, by the thread that calls these."""
+
+    def on_assigned(self, partitions: Mapping[TopicPartition, int]) -> None:
+        """These are read from now on, each from its start offset."""
+
+    def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """These are given up when this returns: the last moment for `Source.commit_now`."""
+
+    def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """These are not ours any more, or begin anew: nothing taken from them so far may be committed."""
+
+    def on_committed(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Kafka holds these positions."""
+
+
+class Partitions:
+    """Keeps a consumer's assignment as it has to be.
+
+    Args:
+        consumer: whose assignment it is; nobody else changes it.
+        kafka: the section `[kafka]`.
+        listener: is told which partitions come and go.
+        on_error: is told of records that are gone.
+
+    Attributes:
+        read: the partitions that have their place and are read, or paused.
+        unplaced: those that wait for it, with the offset that was due when reading broke off; None if it never began.
+        known: partitions of each topic when we began. Later ones are new: whatever the policy, read from their start.
+        highs: each read partition's end, as far as known.
+        eof_offsets: where reading last came to a partition's end.
+        paused: whether all are paused, also those that come later.
+    """
+
+    def __init__(self, consumer: Consumer, kafka: Kafka, listener: Listener, on_error: OnError) -> None:
+        self._consumer, self._kafka = consumer, kafka
+        self._listener, self._on_error = listener, on_error
+        self.read: set[TopicPartition] = set()
+        self.unplaced: dict[TopicPartition, int | None] = {}
+        self.known: dict[str, int] = {}
+        self.highs: dict[TopicPartition, int] = {}
+        self.eof_offsets: dict[TopicPartition, int] = {}
+        self.paused = False
+        self._paused_for_good: set[TopicPartition] = set()
+
+    @property
+    def held(self) -> set[TopicPartition]:
+        """All that are ours, placed or not."""
+        return self.read | self.unplaced.keys()
+
+    @property
+    def unread(self) -> set[TopicPartition]:
+        """Those that are placed and paused."""
+        return self.read if self.paused else self._paused_for_good
+
+    def add(self, partitions: Iterable[TopicPartition]) -> None:
+        """Take partitions that are ours from now on."""
+        self.unplaced.update(dict.fromkeys(partitions))
+
+    def place(self, timeout_s: float) -> None:
+        """Begin to read every unplaced partition that Kafka answers for; three requests of at most `timeout_s` each.
+
+        Raises: KafkaException if one of them, or all, have to wait.
+        """
+        never_read = [at for at, due in self.unplaced.items() if due is None]
+        committed = committed_offsets(self._consumer, never_read, timeout_s)
+        lows = low_offsets(self._consumer, self.unplaced, timeout_s)
+        highs = high_offsets(self._consumer, self.unplaced, timeout_s)
+        errors = committed.errors | lows.errors | highs.errors
+        starts = {
+            at: self._start(at, committed.offsets[at] if due is None else due, lows.offsets[at], highs.offsets[at])
+            for at, due in self.unplaced.items()
+            if at not in errors
+        }
+        self._begin({at: start.offset for at, start in starts.items()}, highs.offsets)
+        for error in errors.values():
+            raise KafkaException(error)
+
+    def _start(self, at: TopicPartition, due: int, low: int, high: int) -> Start:
+        is_new = at.partition >= self.known.get(at.topic, 0)
+        policy = "earliest" if is_new else self._kafka.start
+        start = start_offset(None if due < 0 else due, low=low, high=high, start=policy)
+        if start.gone:
+            self._on_error(
+                Trouble.OFFSET_OUT_OF_RANGE,
+                f"{at.topic}/{at.partition}: {start.gone} records from offset {due} on were deleted from Kafka before "
+                f"they were shipped; going on at {low}: lengthen the topic's retention.ms and retention.bytes",
+            )
+        elif start.rewound:
+            self._on_error(
+                Trouble.OFFSET_OUT_OF_RANGE,
+                f"{at.topic}/{at.partition} ends at offset {high}, before {due}, which was due: the topic was made "
+                f"anew or lost its end; going on at {low}, so that nothing in it is skipped",
+            )
+        return start
+
+    def _begin(self, offsets: Mapping[TopicPartition, int], highs: Mapping[TopicPartition, int]) -> None:
+        dues = {at: self.unplaced.pop(at) for at in offsets}
+        self.highs.update({at: highs[at] for at in offsets})
+        self.read |= offsets.keys()
+        self._consumer.incremental_assign(kafka_positions(offsets))
+        self._consumer.pause(_named(self.unread & offsets.keys()))
+        rewound = [at for at, due in dues.items() if due is not None and offsets[at] < due]
+        if rewound:
+            self._listener.on_lost(rewound)
+        begun = {at: offset for at, offset in offsets.items() if dues[at] is None or at in rewound}
+        if begun:
+            self._listener.on_assigned(begun)
+            self._save_starts(begun)
+
+    def _save_starts(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit where reading began if a restart would begin elsewhere: with `latest`, at an end that has moved on."""
+        if self._kafka.start == "latest" and not commit_and_confirm(self._consumer, offsets, _SAVE_TIMEOUT_S):
+            self._on_error(
+                Trouble.COMMIT_FAILED,
+                "where reading began could not be committed; a restart before the first commit begins at the end of "
+                f"that time: {', '.join(f'{at.topic}/{at.partition}' for at in offsets)}",
+            )
+
+    def break_off(self, at: TopicPartition, due: int | None) -> None:
+        """Stop reading a partition whose due offset Kafka does not have; it is placed anew."""
+        if at in self.read:
+            self.read.discard(at)
+            self._consumer.incremental_unassign(_named([at]))
+            self.unplaced[at] = due
+
+    def remove(self, partitions: Iterable[TopicPartition], tell: Callable[[Sequence[TopicPartition]], None]) -> None:
+        """Give partitions up, after the listener was told of those that it knows."""
+        leaving = set(partitions)
+        told = sorted(at for at in leaving if at in self.read or self.unplaced.get(at) is not None)
+        if told:
+            tell(told)
+        self._consumer.incremental_unassign(_named(leaving & self.read))
+        self.read -= leaving
+        self._paused_for_good -= leaving
+        for at in leaving:
+            self.unplaced.pop(at, None)
+            self.highs.pop(at, None)
+            self.eof_offsets.pop(at, None)
+
+    def pause(self) -> None:
+        """Stop reading all."""
+        if not self.paused:
+            self.paused = True
+            self._consumer.pause(_named(self.read))
+
+    def resume(self) -> None:
+        """Read all again but those that are paused for good."""
+        if self.paused:
+            self.paused = False
+            self._consumer.resume(_named(self.read - self._paused_for_good))
+
+    def pause_for_good(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop reading these, until they are given up."""
+        chosen = self.read & set(partitions)
+        self._paused_for_good |= chosen
+        self._consumer.pause(_named(chosen))
+
+
+def _named(partitions: Iterable[TopicPartition]) -> list[KafkaPosition]:
+    return [KafkaPosition(*at) for at in partitions]

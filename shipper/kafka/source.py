@@ -1,0 +1,296 @@
+"""Reads batches of records from Kafka: pinned partitions, or a share of a consumer group; one loop for both."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import methodcaller
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPosition
+
+from shipper.errors import KafkaUnavailableError
+from shipper.kafka.assignment import pinned
+from shipper.kafka.connection import Complaints, create_client, explain
+from shipper.kafka.consumer import consumer_settings
+from shipper.kafka.partitions import Listener, Partitions
+from shipper.kafka.positions import (
+    Answers,
+    commit_and_confirm,
+    high_offsets,
+    kafka_positions,
+    low_offsets,
+    names,
+    partition_count,
+)
+from shipper.kafka.trouble import OnError, Throttle, Trouble
+from shipper.records import Message as Record
+from shipper.records import RecordBatch, TopicPartition
+from shipper.settings import Settings
+
+_OPEN_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 10.0
+_ASK_TIMEOUT_S = 2.0  # while records flow: a broker that takes longer is asked again later
+_ASK_AGAIN_S = 1.0
+_HIGHS_EVERY_S = 5.0
+_COMPLAIN_EVERY_S = 30.0
+_OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE"})
+
+
+class Source:
+    """A worker's consumer, for one thread.
+
+    Args:
+        settings: the configuration.
+        worker: this worker's index, 0 … workers - 1.
+        workers: workers on this host.
+        queue_bytes_max: bound on librdkafka's queue, in bytes.
+        listener: is told which partitions come and go.
+        on_error: is told what goes wrong; the source goes on by itself.
+        new_partitions_every_s: how often new partitions are looked for.
+        clock: monotonic seconds.
+
+    Raises: ConfigError if librdkafka does not take a setting of `[kafka.client]`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        worker: int,
+        workers: int,
+        queue_bytes_max: int,
+        listener: Listener,
+        on_error: OnError,
+        new_partitions_every_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kafka = settings.kafka
+        self._worker, self._workers = worker, workers
+        self._listener, self._on_error, self._clock = listener, on_error, clock
+        self._new_partitions_every_s = new_partitions_every_s
+        self._look_at = clock() + new_partitions_every_s
+        self._place_at = self._highs_at = clock()
+        self._complaints = Complaints()
+        self._throttle = Throttle(_COMPLAIN_EVERY_S, clock)
+        self._fatal: KafkaError | None = None
+        self._consumer: Consumer = create_client(
+            Consumer,
+            {
+                "topic.metadata.refresh.interval.ms": max(10, int(new_partitions_every_s * 1000)),
+                **consumer_settings(self._kafka, worker=worker, queue_bytes_max=queue_bytes_max),
+                "error_cb": self._on_client_error,
+                "on_commit": self._on_commit,
+            },
+        )
+        self._partitions = Partitions(self._consumer, self._kafka, listener, on_error)
+
+    def open(self, timeout_s: float = _OPEN_TIMEOUT_S) -> None:
+        """Connect. Pinned partitions are placed when this returns; a group's come while polling.
+
+        Raises: KafkaUnavailableError if Kafka does not answer in time, refuses us, or lacks a topic.
+        """
+        try:
+            for topic in self._kafka.topics:
+                self._partitions.known[topic] = partition_count(self._consumer, topic, timeout_s)
+            if self._kafka.assignment == "group":
+                self._consumer.subscribe(
+                    self._kafka.topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                )
+                return
+            for topic, count in self._partitions.known.items():
+                self._take(topic, range(count))
+            self._partitions.place(timeout_s)
+        except KafkaException as error:
+            self._consumer.poll(0)  # brings the complaints, which say more than a call's own error
+            raise self._unavailable(error.args[0]) from error
+
+    def poll(self, records_max: int, wait_s: float) -> list[RecordBatch]:
+        """Return the records that come within `wait_s`, at most `records_max`: one batch per topic, none if none came.
+
+        To be called often, also while paused: it keeps us in the group and brings the callbacks.
+
+        Raises: KafkaUnavailableError if this consumer can never go on, though a new one can.
+        """
+        self._look_around()
+        messages = self._consumer.consume(records_max, wait_s)
+        if any(map(Message.error, messages)):  # an error's value() is its text: it must not pass for a record
+            messages = self._without_errors(messages)
+        if self._fatal:
+            raise self._unavailable(self._fatal)
+        if not messages:
+            return []
+        records = cast("Sequence[Record]", messages)
+        if len(self._kafka.topics) == 1:
+            return [RecordBatch(self._kafka.topics[0], records)]
+        by_topic: dict[str, list[Record]] = {}
+        for topic, record in zip(map(methodcaller("topic"), records), records, strict=True):
+            by_topic.setdefault(topic, []).append(record)
+        return [RecordBatch(topic, rows) for topic, rows in by_topic.items()]
+
+    def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> bool:
+        """Give up all partitions, after `on_revoked`, and disconnect.
+
+        Returns: whether it was done in time. librdkafka waits long for a broker that is away; it is then left behind
+            in a thread that does not keep the process from ending.
+        """
+        self._partitions.remove(self._partitions.held, self._listener.on_revoked)
+        closing = threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True)
+        closing.start()
+        closing.join(timeout_s)
+        return not closing.is_alive()
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        """The partitions that are read, or paused."""
+        return frozenset(self._partitions.read)
+
+    def pause(self) -> None:
+        """Stop reading all partitions, also those that come later; keep polling."""
+        self._partitions.pause()
+
+    def resume(self) -> None:
+        """Read again all that `pause_some` did not stop."""
+        self._partitions.resume()
+
+    def pause_some(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop reading these partitions for as long as they are ours."""
+        self._partitions.pause_for_good(partitions)
+
+    # What Kafka holds
+
+    @property
+    def eof_offsets(self) -> Mapping[TopicPartition, int]:
+        """Where reading last came to a partition's end; it may lie behind the last record (transaction markers)."""
+        return self._partitions.eof_offsets
+
+    def high_watermarks(self) -> dict[TopicPartition, int]:
+        """Return each partition's end as far as known; of paused ones Kafka is asked every few seconds."""
+        highs = self._partitions.highs
+        for at in self._partitions.read:
+            highs[at] = max(highs[at], self._consumer.get_watermark_offsets(KafkaPosition(*at), cached=True)[1])
+        now = self._clock()
+        if self._partitions.unread and now >= self._highs_at:
+            self._highs_at = now + _HIGHS_EVERY_S
+            try:
+                highs.update(high_offsets(self._consumer, self._partitions.unread, _ASK_TIMEOUT_S).offsets)
+            except KafkaException as error:
+                self._complain(error.args[0])
+        return dict(highs)
+
+    def ends_now(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask Kafka for the end of each partition. Raises KafkaUnavailableError if one has no answer."""
+        return self._answered(lambda: high_offsets(self._consumer, partitions, _OPEN_TIMEOUT_S))
+
+    def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Ask Kafka for the first offset of each partition. Raises KafkaUnavailableError if one has no answer."""
+        return self._answered(lambda: low_offsets(self._consumer, partitions, _OPEN_TIMEOUT_S))
+
+    def _answered(self, ask: Callable[[], Answers]) -> dict[TopicPartition, int]:
+        try:
+            offsets, errors = ask()
+        except KafkaException as error:
+            raise self._unavailable(error.args[0]) from error
+        for refusal in errors.values():
+            raise self._unavailable(refusal)
+        return offsets
+
+    # Committing
+
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Commit without waiting; `on_committed` or `on_error` follows while polling."""
+        try:
+            self._consumer.commit(offsets=kafka_positions(positions), asynchronous=True)
+        except KafkaException as error:
+            self._on_commit(error.args[0], kafka_positions(positions))
+
+    def commit_now(self, positions: Mapping[TopicPartition, int], timeout_s: float) -> bool:
+        """Commit and wait, at most `timeout_s`, until Kafka holds it. Returns whether it does."""
+        return not positions or commit_and_confirm(self._consumer, positions, timeout_s, clock=self._clock)
+
+    def _on_commit(self, error: KafkaError | None, positions: list[KafkaPosition]) -> None:
+        refusal = error or next((it.error for it in positions if it.error), None)
+        if refusal:
+            self._on_error(Trouble.COMMIT_FAILED, self._explain(refusal))
+        taken = {TopicPartition(it.topic, it.partition): it.offset for it in positions if not (it.error or error)}
+        if taken:
+            self._listener.on_committed(taken)
+
+    # Partitions that come and go
+
+    def _take(self, topic: str, partitions: Iterable[int]) -> None:
+        chosen = pinned(
+            partitions,
+            worker=self._worker,
+            workers=self._workers,
+            node_index=self._kafka.node_index,
+            node_count=self._kafka.node_count,
+        )
+        self._partitions.add({TopicPartition(topic, partition) for partition in chosen} - self._partitions.held)
+
+    def _look_around(self) -> None:
+        """Look for new pinned partitions, and place what is unplaced, when it is time to."""
+        now = self._clock()
+        try:
+            if self._kafka.assignment == "pinned" and now >= self._look_at:
+                self._look_at = now + self._new_partitions_every_s
+                for topic in self._kafka.topics:
+                    self._take(topic, range(partition_count(self._consumer, topic, _ASK_TIMEOUT_S)))
+            if self._partitions.unplaced and now >= self._place_at:
+                self._place_at = now + _ASK_AGAIN_S
+                self._partitions.place(_ASK_TIMEOUT_S)
+        except KafkaException as error:
+            self._complain(error.args[0])
+
+    def _on_assign(self, consumer: Consumer, partitions: list[KafkaPosition]) -> None:
+        self._partitions.add(names(partitions))
+        try:
+            self._partitions.place(_ASK_TIMEOUT_S)
+        except KafkaException as error:
+            self._complain(error.args[0])
+            consumer.incremental_assign([])  # ends the rebalance; what is unplaced is added while polling
+
+    def _on_revoke(self, _: Consumer, partitions: list[KafkaPosition]) -> None:
+        self._partitions.remove(names(partitions), self._listener.on_revoked)
+
+    def _on_lost(self, _: Consumer, partitions: list[KafkaPosition]) -> None:
+        self._partitions.remove(names(partitions), self._listener.on_lost)
+
+    # What goes wrong
+
+    def _without_errors(self, messages: list[Message]) -> list[Message]:
+        for message in messages:
+            if error := message.error():
+                self._on_event(error, message)
+        return [message for message in messages if not message.error()]
+
+    def _on_event(self, error: KafkaError, message: Message) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        if topic is None or partition is None or partition < 0:
+            self._on_client_error(error)
+            return
+        at = TopicPartition(topic, partition)
+        if error.name() == "_PARTITION_EOF":
+            if offset is not None and at in self._partitions.read:
+                self._partitions.eof_offsets[at] = offset
+        elif error.name() in _OUT_OF_RANGE:
+            self._partitions.break_off(at, offset)
+        else:
+            self._on_client_error(error)
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        self._complaints(error)
+        if error.fatal():
+            self._fatal = error
+        else:
+            self._complain(error)
+
+    def _complain(self, error: KafkaError) -> None:
+        if self._throttle.allows(error.name()):
+            self._on_error(Trouble.KAFKA_ERROR, self._explain(error))
+
+    def _explain(self, error: KafkaError) -> str:
+        return explain(self._complaints.cause_of(error), self._kafka.bootstrap_servers)
+
+    def _unavailable(self, error: KafkaError) -> KafkaUnavailableError:
+        return KafkaUnavailableError(self._explain(error))
