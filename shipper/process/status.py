@@ -1,0 +1,224 @@
+"""What `/status` says: pure functions from one look at everything to the JSON of the interface.
+
+The names are an interface: dashboards, alerts and people's scripts build on them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from shipper.process.history import Rates, Sample
+from shipper.process.slots import STATES, State
+from shipper.process.snapshot import PartitionLook, PeerLook, RowSnapshot
+
+WorkerState = Literal["starting", "running", "draining", "restarting", "done", "stopped"]
+OverallState = Literal["starting", "running", "degraded", "draining"]
+OVERALL_STATES: tuple[OverallState, ...] = ("starting", "running", "degraded", "draining")
+_SUMMED = (
+    "delivered",
+    "filtered",
+    "dead_lettered",
+    "in_flight",
+    "bytes_in",
+    "bytes_out",
+    "pushes",
+    "retries",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLook:
+    """A worker's process as the supervisor and the operating system see it.
+
+    Attributes:
+        index: the worker's index, and its row in the counters.
+        pid: None while no process runs.
+        state: `restarting` from its death until the next process's first heartbeat.
+        restarts: how often it was started again after it died unasked.
+        cpu_percent: share of one core over the last second, in percent.
+        cpu_s: processor time of the present process, in seconds.
+        rss_bytes: resident memory.
+    """
+
+    index: int
+    pid: int | None
+    state: WorkerState
+    restarts: int
+    cpu_percent: float = 0.0
+    cpu_s: float = 0.0
+    rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPartition:
+    """A partition, its topic's name, and the worker whose row it was found in."""
+
+    topic: str
+    worker: int
+    look: PartitionLook
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything at one moment: what all answers are computed from.
+
+    Attributes:
+        now_ms: wall clock, in ms since the epoch.
+        now_ns: monotonic clock, the one of the heartbeats.
+        rows: a snapshot per worker index, those of indexes that are no longer used included.
+        workers: the processes there are, or should be.
+        topics: names by topic index.
+        rules: names of filters by slot.
+        draining: whether the supervisor is on its way out.
+    """
+
+    now_ms: int
+    now_ns: int
+    rows: Sequence[RowSnapshot]
+    workers: Sequence[WorkerLook]
+    topics: Sequence[str]
+    rules: Sequence[str] = ()
+    draining: bool = False
+
+    def total(self, slot: str) -> int:
+        """Return the sum of a slot over all rows."""
+        return sum(row[slot] for row in self.rows)
+
+    def partitions(self) -> list[PlacedPartition]:
+        """Return each partition once, by topic and number.
+
+        What a dead process left behind is shown until its successor runs, unless another worker has taken it over.
+        """
+        found: dict[tuple[str, int], PlacedPartition] = {}
+        for worker in self.workers:
+            for look in self.rows[worker.index].partitions():
+                place = self.topics[look.topic_index], look.partition
+                if look.owned or (worker.state != "running" and place not in found):
+                    found[place] = PlacedPartition(place[0], worker.index, look)
+        return [found[place] for place in sorted(found)]
+
+    def peer(self, name: str) -> PeerLook:
+        """Return how Loki or Kafka is seen: as the worker sees it that sees it worst, the longest-standing first."""
+        seen = [self.rows[worker.index].peer(name) for worker in self.workers]
+        worst: State = max((look.state for look in seen), key=STATES.index, default="ok")
+        since_ms = min((look.since_ms for look in seen if look.state == worst and look.since_ms), default=0)
+        told = [look for look in seen if look.error]
+        latest = max(told, key=lambda look: (look.state == worst, look.since_ms)) if told else None
+        return PeerLook(worst, since_ms, latest.error if latest else "")
+
+    @property
+    def state(self) -> OverallState:
+        """`degraded`: a worker that ran does not, or Loki or Kafka does not take or give what it should."""
+        states = {worker.state for worker in self.workers}
+        if self.draining:
+            return "draining"
+        if states & {"restarting", "draining", "stopped"} or any(
+            self.peer(name).state != "ok" for name in ("loki", "kafka")
+        ):
+            return "degraded"
+        return "starting" if "starting" in states or not states else "running"
+
+
+def lag_seconds(partition: PartitionLook, now_ms: int) -> float | None:
+    """Return the age of the last settled record where there is lag, 0 where there is none, None while unknown."""
+    if partition.lag_records == 0:
+        return 0.0
+    if partition.lag_records is None or partition.last_settled_timestamp_ms < 0:
+        return None
+    return max(0, now_ms - partition.last_settled_timestamp_ms) / 1000
+
+
+def heartbeat_age_s(row: RowSnapshot, now_ns: int) -> float | None:
+    """Return the seconds since the last heartbeat of the worker's present process; None before its first."""
+    return max(0, now_ns - row.heartbeat_ns) / 1e9 if row.heartbeat_ns else None
+
+
+def describe(look: Look, rates: Rates, *, version: str, started_ms: int) -> dict[str, Any]:
+    """Return the document of `GET /status`; `rates` are those of the last ten seconds."""
+    loki = look.peer("loki")
+    return {
+        "version": version,
+        "started_at": format_time(started_ms),
+        "state": look.state,
+        "totals": {
+            "consumed": sum(row.consumed for row in look.rows),
+            **{slot: look.total(slot) for slot in _SUMMED},
+        },
+        "rates": {
+            "records_per_s": round(rates.records_per_s, 1),
+            "bytes_per_s": round(rates.bytes_per_s, 1),
+        },
+        "partitions": list(_describe_partitions(look)),
+        "workers": list(_describe_workers(look)),
+        "loki": {
+            "state": loki.state,
+            "last_error": loki.error or None,
+            "since": format_time(loki.since_ms) if loki.since_ms else None,
+        },
+    }
+
+
+def summarise(look: Look) -> Sample:
+    """Return what the history keeps of a look."""
+    return Sample(
+        now_ns=look.now_ns,
+        now_ms=look.now_ms,
+        consumed=look.total("consumed"),
+        delivered=look.total("delivered"),
+        bytes_in=look.total("bytes_in"),
+        lag_records=sum(place.look.lag_records or 0 for place in look.partitions()),
+        in_flight=look.total("in_flight"),
+        cpu_percent=sum(worker.cpu_percent for worker in look.workers),
+        rss_bytes=sum(worker.rss_bytes for worker in look.workers),
+    )
+
+
+def unready(look: Look) -> list[str]:
+    """Return why shipper is not ready, one sentence each; empty when workers run, and Kafka and Loki answer."""
+    reasons = ["shipper is draining"] if look.draining else []
+    reasons += [
+        f"worker {worker.index} is {worker.state}" for worker in look.workers if worker.state not in ("running", "done")
+    ]
+    peers: Iterable[tuple[str, PeerLook]] = (("Loki", look.peer("loki")), ("Kafka", look.peer("kafka")))
+    said: dict[State, str] = {"retrying": "does not answer as it should", "refusing": "refuses"}
+    reasons += [
+        f"{name} {said[peer.state]}" + (f": {peer.error}" if peer.error else "")
+        for name, peer in peers
+        if peer.state != "ok"
+    ]
+    return reasons
+
+
+def format_time(at_ms: int) -> str:
+    """Return RFC 3339 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _describe_partitions(look: Look) -> Iterator[dict[str, Any]]:
+    for place in look.partitions():
+        age_s = lag_seconds(place.look, look.now_ms)
+        yield {
+            "topic": place.topic,
+            "partition": place.look.partition,
+            "worker": place.worker,
+            "committed": place.look.committed if place.look.committed >= 0 else None,
+            "high_watermark": place.look.high_watermark if place.look.high_watermark >= 0 else None,
+            "lag_records": place.look.lag_records,
+            "lag_seconds": round(age_s, 3) if age_s is not None else None,
+            "paused": place.look.paused,
+        }
+
+
+def _describe_workers(look: Look) -> Iterator[dict[str, Any]]:
+    for worker in look.workers:
+        age_s = heartbeat_age_s(look.rows[worker.index], look.now_ns)
+        yield {
+            "index": worker.index,
+            "pid": worker.pid,
+            "state": worker.state,
+            "restarts": worker.restarts,
+            "cpu_percent": round(worker.cpu_percent, 1),
+            "rss_bytes": worker.rss_bytes,
+            "heartbeat_age_s": round(age_s, 3) if age_s is not None else None,
+        }
