@@ -1,0 +1,134 @@
+"""Starting processes: how a worker comes into being, and how one question is asked in a process of its own.
+
+Both use the `spawn` method: the threads of librdkafka and polars do not survive a `fork`, and every restart would fork
+a process in which the status endpoint's thread runs. A target is named as text, `module:function`, and imported in the
+new process alone, so the supervisor loads neither polars nor confluent_kafka.
+"""
+
+import contextlib
+import importlib
+import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+from shipper.errors import CannotStartError, ShipperError
+from shipper.settings import Settings
+
+CONTEXT = multiprocessing.get_context("spawn")
+ANSWER_TIMEOUT_S = 60.0
+
+
+class SharedDescriptor:
+    """A file descriptor that arrives in a spawned process as the number that it has there."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __reduce__(self) -> tuple[Callable[[Any], int], tuple[Any]]:
+        return _receive, (DupFd(self._fd),)
+
+
+def _receive(duplicate: Any) -> int:  # noqa: ANN401 - multiprocessing's class of it is private
+    descriptor: int = duplicate.detach()
+    return descriptor
+
+
+def prepare_environment() -> None:
+    """Set what workers must find in their environment from their first instruction on, where nobody set it."""
+    # Workers are the parallelism: a polars pool per worker would only fight over the cores.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    # glibc opens an arena per thread, and librdkafka has many: memory that is free but never given back.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+
+
+def count_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many cores this process may use: its affinity, and its container's quota rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
+
+
+def start_worker(
+    target: str, index: int, workers: int, settings: Settings, counters_fd: int, *, until_caught_up: bool
+) -> SpawnProcess:
+    """Start `target(index, workers, settings, counters_fd, until_caught_up)` in a process of its own."""
+    arguments = (target, index, workers, settings, SharedDescriptor(counters_fd), until_caught_up)
+    process = CONTEXT.Process(target=_work, args=arguments, name=f"shipper worker {index}", daemon=False)
+    process.start()
+    return process
+
+
+def _work(target: str, *arguments: object) -> None:
+    # Ctrl-C in a terminal reaches the whole group; the supervisor alone decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _resolve(target)(*arguments)
+
+
+def _resolve(target: str) -> Callable[..., object]:
+    module, _, name = target.partition(":")
+    function: Callable[..., object] = getattr(importlib.import_module(module), name)
+    return function
+
+
+class Question:
+    """`target(settings)` asked in a short-lived process of its own; its answer must be picklable.
+
+    Attributes:
+        sentinel: becomes ready, for `multiprocessing.connection.wait`, when the answer is there or will never be.
+    """
+
+    def __init__(self, target: str, settings: Settings) -> None:
+        self._target = target
+        self._connection, answers = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_answer, args=(answers, target, settings), daemon=True)
+        self._process.start()
+        answers.close()
+        self.sentinel = self._connection
+
+    def answer(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Any:  # noqa: ANN401 - whatever the target returns
+        """Wait for the answer and return it; the process is gone afterwards.
+
+        Raises: the target's own ShipperError; CannotStartError if it crashed or took longer than `timeout_s`.
+        """
+        try:
+            if not self._connection.poll(timeout_s):
+                raise CannotStartError(f"{self._target} did not answer in {timeout_s:.0f} s; is Kafka reachable?")
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join(1.0)
+            raise CannotStartError(
+                f"{self._target} ended with exit code {self._process.exitcode} instead of an answer; "
+                "its last words are on stderr"
+            ) from None
+        finally:
+            self.cancel()
+        if isinstance(answer, ShipperError):
+            raise answer
+        return answer
+
+    def cancel(self) -> None:
+        """Ask no longer: the process is killed, if it still lives."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+def _answer(connection: Connection, target: str, settings: Settings) -> None:
+    # Whoever asked gets the terminal's Ctrl-C itself, and kills this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        answer = _resolve(target)(settings)
+    except ShipperError as error:
+        answer = error
+    with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+        connection.send(answer)
