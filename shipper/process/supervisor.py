@@ -230,7 +230,7 @@ class _Supervisor:
     def _decide(self, worker: WorkerProcess, ending: Ending, now_ns: int) -> None:
         context = {"worker": worker.index, "lived_s": round(ending.lived_s, 1)}
         if ending.fatal:
-            log("error", f"worker {ending}: stopping, because starting it again cannot help", **context)
+            log("error", f"worker {ending}; stopping, because starting it again cannot help", **context)
             self._stop(ending.code)
         elif self._exit_code is not None:
             if not ending.clean:
@@ -245,7 +245,7 @@ class _Supervisor:
             log("info", "worker caught up", **context)
         elif self._regroup_to is None:
             delay_s = worker.restart_later(ending, now_ns)
-            log("error", f"worker {ending}: starting it again", in_s=round(delay_s, 1), **context)
+            log("error", f"worker {ending}", starts_again_in_s=round(delay_s, 1), **context)
         else:
             log("error", f"worker {ending} while draining", **context)
 

@@ -1,13 +1,9 @@
 """What the supervisor asks before it starts workers, in a process of its own: it loads polars and confluent_kafka."""
 
-from confluent_kafka import KafkaException, Producer
-
 from shipper.errors import KafkaUnavailableError
-from shipper.kafka.connection import Complaints, common_settings, create_client, explain
+from shipper.kafka.topics import Admin
 from shipper.pipeline import Rules
 from shipper.settings import Kafka, Settings
-
-_TIMEOUT_S = 15.0
 
 
 def survey(settings: Settings) -> int:
@@ -22,18 +18,10 @@ def survey(settings: Settings) -> int:
 
 
 def _count_partitions(kafka: Kafka) -> int:
-    complaints = Complaints()
-    # A producer, because it asks for metadata without being a member of anything.
-    client: Producer = create_client(Producer, {**common_settings(kafka), "error_cb": complaints})
-    counts = []
-    for name in kafka.topics:
-        try:
-            topic = client.list_topics(name, timeout=_TIMEOUT_S).topics[name]
-        except KafkaException as error:
-            client.poll(0)
-            cause = complaints.cause_of(error.args[0])
-            raise KafkaUnavailableError(explain(cause, kafka.bootstrap_servers)) from error
-        if topic.error is not None:
-            raise KafkaUnavailableError(f"topic {name}: {explain(topic.error, kafka.bootstrap_servers)}")
-        counts.append(len(topic.partitions))
-    return max(counts)
+    found = Admin(kafka).describe(kafka.topics).topics
+    if missing := [name for name in kafka.topics if name not in found]:
+        raise KafkaUnavailableError(
+            f"kafka.topics: Kafka at {', '.join(kafka.bootstrap_servers)} has no topic {', '.join(missing)}, or hides "
+            "it from this user: create it with `shipper topics create`, or correct kafka.topics"
+        )
+    return max(topic.partitions for topic in found.values())

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, 
 from process.runner import Supervised, supervised
 
 pytestmark = pytest.mark.slow
+expect.set_options(timeout=30_000)
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -132,7 +133,7 @@ def test_an_error_text_is_shown_as_text(tmp_path: Path, browser: Browser) -> Non
         visit = Visit(browser, shipper.url)
         expect(visit.page.locator("#loki-error")).to_have_text("last error: connection refused <b>by Loki</b>")
         expect(visit.page.locator("#loki-state")).to_have_text("▲ retrying")
-        expect(visit.page.locator("#state")).to_have_text("▲ degraded", timeout=10_000)
+        expect(visit.page.locator("#state")).to_have_text("▲ degraded")
         assert visit.complaints == []
         visit.page.close()
 
@@ -140,10 +141,10 @@ def test_an_error_text_is_shown_as_text(tmp_path: Path, browser: Browser) -> Non
 def test_the_page_says_when_nobody_answers_any_more(tmp_path: Path, browser: Browser) -> None:
     with rested_shipper(tmp_path) as shipper:
         page = Visit(browser, shipper.url).page
-        expect(page.locator("#state")).to_have_text("● running", timeout=15_000)
+        expect(page.locator("#state")).to_have_text("● running")
         expect(page.locator("#silence")).to_be_hidden()
         stop(shipper)
-        expect(page.locator("#silence")).to_contain_text("shipper does not answer", timeout=15_000)
+        expect(page.locator("#silence")).to_contain_text("shipper does not answer")
         expect(page.locator("#silence")).to_contain_text("What you see is from")
         page.close()
 

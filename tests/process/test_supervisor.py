@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_status_adds_up_at_every_look_and_a_killed_worker_comes_back_with_its_counts(tmp_path: Path) -> None:
-    with supervised(tmp_path) as shipper:
+    with supervised(tmp_path, kafka={"does": "rest"}) as shipper:
         before = shipper.wait_for(running)
         os.kill(before["workers"][0]["pid"], signal.SIGKILL)
         shipper.wait_for(lambda status: status["workers"][0]["restarts"] == 1)
@@ -26,8 +26,9 @@ def test_status_adds_up_at_every_look_and_a_killed_worker_comes_back_with_its_co
         assert after["workers"][1]["pid"] == before["workers"][1]["pid"]
         assert after["totals"]["delivered"] >= before["totals"]["delivered"]
         assert "perhaps out of memory?" in shipper.log()
-        for _ in range(50):
-            shipper.status()
+        # Two resting workers hold 300 records each; what the dead one held is no longer in flight.
+        shipper.wait_for(lambda status: {partition["committed"] for partition in status["partitions"]} == {50_000})
+        shipper.wait_for(lambda status: status["totals"]["in_flight"] == 600)
 
 
 def test_sigterm_drains_and_ends_with_0(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_a_worker_that_cannot_start_stops_all_with_3(tmp_path: Path) -> None:
 def test_a_worker_that_ran_once_is_restarted_whatever_it_exits_with(tmp_path: Path) -> None:
     with supervised(tmp_path, kafka={"does": "exit 3", "worker": 0, "lives": 2}) as shipper:
         shipper.wait_for(lambda status: status["workers"] and status["workers"][0]["restarts"] == 2 and running(status))
-        assert shipper.log().count("ended with exit code 3: starting it again") == 2
+        assert shipper.log().count("ended with exit code 3") == 2
 
 
 def test_an_unasked_end_is_a_crash(tmp_path: Path) -> None:
