@@ -127,7 +127,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
 
     rows = np.flatnonzero(going)
     if len(rows) < len(batch):
-        labels, metadata = labels[rows], metadata[rows]
+        labels, metadata = (frame[rows] if frame.width else frame for frame in (labels, metadata))
     label_strings, stream_of_entry = rules.labeller.group(labels, len(rows))
     streams = encode.build(label_strings, stream_of_entry, rows, lines, timestamp_ns, metadata)
     return Prepared(
@@ -149,7 +149,7 @@ def _timestamps(decoded: Decoded, batch: RecordBatch, rules: Rules) -> Int64s:
     unreadable = np.flatnonzero(digits < 0)
     if len(unreadable):
         from_kafka_ms = np.array(batch.timestamps_ms(unreadable.tolist()), np.int64)
-        ns[unreadable] = np.maximum(from_kafka_ms, 0) * 1_000_000
+        ns[unreadable] = np.clip(from_kafka_ms, 0, timestamp.SECONDS_END * 1_000 - 1) * 1_000_000
         digits[unreadable] = _KAFKA_DIGITS
     return timestamp.resolve(ns, digits, batch.offsets)
 
@@ -163,6 +163,9 @@ def _complete(metadata: pl.DataFrame, decoded: Decoded, batch: RecordBatch, rule
         )
     if rules.settings.redact:
         columns = {name: redact(texts, rules.settings.redact) for name, texts in columns.items()}
+    columns = {
+        name: texts.str.replace_all(enrich.REPLACEMENT_CHARACTER, " ", literal=True) for name, texts in columns.items()
+    }
     if decoded.faults:
         reasons = pl.Series([fault.reason for fault in decoded.faults.values()], dtype=pl.String)
         columns[enrich.ERROR] = pl.repeat(None, len(batch), dtype=pl.String, eager=True).scatter(

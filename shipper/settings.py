@@ -57,7 +57,7 @@ class Limits(Section, frozen=True, kw_only=True):
     line_bytes_max: Positive = 262_144
     label_count_max: Positive = 15
     label_name_bytes_max: Positive = 1_024
-    label_value_bytes_max: Positive = 2_048
+    label_value_bytes_max: Annotated[int, Meta(ge=len("unknown"))] = 2_048
     structured_metadata_count_max: Positive = 128
     structured_metadata_bytes_max: Positive = 65_536
     entry_age_max_s: Seconds = 604_800.0

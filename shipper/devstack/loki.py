@@ -62,7 +62,12 @@ class LokiServer(Server):
             # These three bring it from ten seconds to one until it is ready.
             "frontend": {"scheduler_dns_lookup_period": "500ms"},
             "frontend_worker": {"dns_lookup_duration": "500ms"},
-            "ingester": {"lifecycler": {"min_ready_duration": "0s"}, "wal": {"enabled": True, "dir": f"{root}/wal"}},
+            "ingester": {
+                "lifecycler": {"min_ready_duration": "0s"},
+                "wal": {"enabled": True, "dir": f"{root}/wal"},
+                # Without it, entries older than some hours are taken but cannot be read until their chunk is flushed.
+                "query_store_max_look_back_period": "-1ns",
+            },
             "schema_config": {
                 "configs": [
                     {

@@ -9,6 +9,7 @@ import polars as pl
 from shipper.records import Int64s
 from shipper.settings import Redact
 from shipper.transform import level
+from shipper.transform.enrich import REPLACEMENT_CHARACTER
 from shipper.transform.redact import redact
 
 UNKNOWN = "unknown"
@@ -69,6 +70,7 @@ class Labeller:
                 column = [level.normalise(text) for text in column]
             if self._rules:
                 column = redact(pl.Series(column, dtype=pl.String), self._rules).to_list()
+            column = [text.replace(REPLACEMENT_CHARACTER, " ") for text in column]
             values.append(column)
         return list(zip(*values, strict=True))
 
