@@ -16,6 +16,8 @@ from shipper.process.row import Row
 from shipper.records import Prepared, Reason, Rejected
 
 _QUIET_S = 10.0
+_TROUBLE_S = 40.0
+"""Kafka's clients repeat themselves every 30 s while something is wrong: silent for longer, all is well again."""
 
 
 class Report:
@@ -42,6 +44,8 @@ class Report:
         self._kept_back: Counter[str] = Counter()
         self._loki = LokiState.OK
         self._in_flight = 0
+        self._trouble_at: float | None = None
+        self._letters_stuck = False
         row.loki("ok", now_ms())
         row.kafka("ok", now_ms())
 
@@ -65,6 +69,7 @@ class Report:
                 row.count("filtered", rule, records)
             for reason, records in prepared.malformed.items():
                 row.count("malformed", reason, records)
+        self._kafka_answers()
         for reason, records in prepared.malformed.items():
             self._say("warn", f"malformed.{reason}", "malformed records were shipped raw", records, reason=reason)
 
@@ -115,18 +120,33 @@ class Report:
             for reason, letters in reasons.items():
                 row.count("dead_lettered", reason, letters)
         self.row.progress(time.monotonic_ns())
+        self._letters_stuck = False
+        self._kafka_answers()
 
     def trouble(self, kind: Trouble, text: str) -> None:
         """Something went wrong with Kafka; whoever says so goes on by itself."""
         self.row.add(kafka_errors=1, commit_errors=int(kind is Trouble.COMMIT_FAILED))
-        self.row.kafka("retrying", self._now_ms(), text)
+        self._letters_stuck |= kind is Trouble.DEAD_LETTER_FAILED
+        if self._trouble_at is None:
+            self.row.kafka("retrying", self._now_ms(), text)
+        self._trouble_at = self._clock()
         level: Level = "error" if kind is Trouble.OFFSET_OUT_OF_RANGE else "warn"
         self._say(level, kind, text, 1)
 
     def committed(self) -> None:
         """Kafka took a commit, so it answers."""
         self.row.add(commits=1)
-        self.row.kafka("ok", self._now_ms())
+        self._kafka_answers()
+
+    def tick(self) -> None:
+        """Some time has passed: Kafka has had none to complain of, if it has not."""
+        if self._trouble_at is not None and self._clock() > self._trouble_at + _TROUBLE_S:
+            self._kafka_answers()
+
+    def _kafka_answers(self) -> None:
+        if self._trouble_at is not None and not self._letters_stuck:
+            self._trouble_at = None
+            self.row.kafka("ok", self._now_ms())
 
     def ended(self) -> None:
         """The worker ends; what is still in flight was not committed, and is consumed again by whoever comes next."""

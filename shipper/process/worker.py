@@ -43,10 +43,10 @@ _NO_PARTITION_S = 15.0  # so long a member of a group waits to be given partitio
 
 def main(index: int, workers: int, settings: Settings, counters_fd: int, until_caught_up: bool) -> None:  # noqa: FBT001 - the supervisor's interface
     """Run worker `index` of `workers`; ends the process with 0 when done, and an error's own code otherwise."""
-    row = Counters.attach(counters_fd).row(index)
-    report = Report(row, log.bind(worker=index))
+    counters = Counters.attach(counters_fd)
+    report = Report(counters.row(index), log.bind(worker=index))
     try:
-        worker = Worker(index, workers, settings, report, until_caught_up=until_caught_up)
+        worker = Worker(index, workers, settings, report, topics=counters.topics, until_caught_up=until_caught_up)
         signal.signal(signal.SIGTERM, worker.stop)
         worker.run()
     except ShipperError as error:
@@ -57,13 +57,31 @@ def main(index: int, workers: int, settings: Settings, counters_fd: int, until_c
 class Worker:
     """One process's share of the work; also the source's listener, told which partitions come and go."""
 
-    def __init__(self, index: int, workers: int, settings: Settings, report: Report, *, until_caught_up: bool) -> None:
+    def __init__(
+        self,
+        index: int,
+        workers: int,
+        settings: Settings,
+        report: Report,
+        *,
+        topics: Sequence[str],
+        until_caught_up: bool,
+    ) -> None:
         """Build the stages.
 
-        Raises: ConfigError, KafkaUnavailableError.
+        Args:
+            index: this worker, 0 … workers - 1.
+            workers: how many there are on this host.
+            settings: the configuration.
+            report: where counters and log lines go.
+            topics: names by the topic index of the counters.
+            until_caught_up: whether to end where Kafka ended when the shipper was started.
+
+        Raises: ConfigError if a pattern or a setting of librdkafka is wrong.
         """
         self._settings = settings
         self._report, self._row = report, report.row
+        self._topics = topics
         self._until_caught_up = until_caught_up
         self._rules = Rules.compile(settings)
         memory = settings.workers.memory_bytes_max
@@ -187,7 +205,12 @@ class Worker:
         self._tick_at = now + _TICK_S
         if positions := self._tracker.committable():
             self._source.commit(positions)
+        self._report.tick()
         self._row.set(in_flight_bytes=self._flights.bytes_held)
+        for at, end in self._source.eof_offsets.items():
+            # Transaction markers hold no record, so nothing is ever settled there: without this they look like lag.
+            if at in self._partitions and end > self._reached[at] == (self._tracker.next_offset(at) or self._reached[at]):
+                self._partitions[at].set(committed=end)
         for at, high in self._source.high_watermarks().items():
             if at in self._partitions:
                 self._partitions[at].set(high_watermark=high)
@@ -236,9 +259,8 @@ class Worker:
 
     def on_assigned(self, partitions: Mapping[TopicPartition, int]) -> None:
         """Take partitions into the counters, with the targets that they had before a restart."""
-        topics = self._settings.kafka.topics
         for at, start in partitions.items():
-            self._partitions[at] = self._row.partition(topics.index(at.topic), at.partition)
+            self._partitions[at] = self._row.partition(self._topics.index(at.topic), at.partition)
             self._partitions[at].set(committed=start, paused=False)
             self._reached[at] = start
         if self._until_caught_up:

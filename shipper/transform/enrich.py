@@ -17,7 +17,7 @@ REPLACEMENT_CHARACTER = "\ufffd"
 """What stands for bytes that were no text. Loki refuses a label value that holds one, and the whole request with it; in
 structured metadata it makes a space of it. So both are sent with a space."""
 
-_TRACEPARENT = r"^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context, section 3.2, the one version there is
+_TRACEPARENT = r"^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context, 3.2: version 00
 
 
 def first_present(paths: Sequence[str]) -> pl.Expr:
