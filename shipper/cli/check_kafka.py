@@ -57,7 +57,7 @@ def _topic(name: str, cluster: Cluster, verb: str, key: str) -> Finding:
 def _backlog(admin: Admin, settings: Settings, topics: list[Topic]) -> Finding:
     what = f"group {settings.kafka.group_id}"
     try:
-        waiting = backlog(admin, settings.kafka, topics)
+        waiting = backlog(admin, settings.kafka, topics, timeout_s=_TIMEOUT_S)
     except KafkaUnavailableError as error:
         return Finding(Mark.FAILED, what, str(error))
     each = ", ".join(f"{records:,} in {name}" for name, records in waiting.items())

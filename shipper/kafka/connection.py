@@ -15,10 +15,6 @@ _LOGIN = (
     "Kafka at {servers} refused the login ({said}): check security.protocol, sasl.mechanism, sasl.username and "
     "sasl.password in [kafka.client]"
 )
-_UNREACHABLE = (
-    "no Kafka broker can be reached at {servers} ({said}): start Kafka there, or set kafka.bootstrap_servers to where "
-    "it listens"
-)
 _TIMED_OUT = (
     "Kafka at {servers} did not answer in time ({said}): look at the broker, at firewalls, and at its "
     "advertised.listeners, which must be reachable from here"
@@ -44,8 +40,14 @@ _SENTENCES = {
         "ssl.ca.location and ssl.certificate.location in [kafka.client]"
     ),
     "_RESOLVE": "the host of {servers} is unknown ({said}): correct kafka.bootstrap_servers, or the name service",
-    "_TRANSPORT": _UNREACHABLE,
-    "_ALL_BROKERS_DOWN": _UNREACHABLE,
+    "_TRANSPORT": (
+        "no Kafka broker can be reached at {servers} ({said}): start Kafka there, or set kafka.bootstrap_servers to "
+        "where it listens"
+    ),
+    "_ALL_BROKERS_DOWN": (
+        "no Kafka broker at {servers} talks to us ({said}): start Kafka there; or, if its port wants TLS or a login, "
+        "set security.protocol in [kafka.client]"
+    ),
     "_TIMED_OUT": _TIMED_OUT,
     "REQUEST_TIMED_OUT": _TIMED_OUT,
     "UNKNOWN_TOPIC_OR_PART": _NO_TOPIC,
@@ -58,11 +60,12 @@ _SENTENCES = {
     "CLUSTER_AUTHORIZATION_FAILED": _FORBIDDEN,
 }
 # What librdkafka says when TLS meets a port without it, the other way round, or a port that wants a login.
-_HINTS = ("security.protocol", "while requesting ApiVersion", "broker listener?")
-# A failed call says no more than one of these; of the complaints before it, the earlier in the table says more.
+_HINTS = ("security.protocol", "while requesting ApiVersion", "broker listener?", "SSL connection closed")
+# A failed call says no more than one of these; of the complaints before it, the earlier in the table says more. Where
+# nothing but _ALL_BROKERS_DOWN was said, connections are taken and closed again, as a listener for logins does.
 _VAGUE = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT"})
 _FINAL = frozenset({"_ALL_BROKERS_DOWN", "_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM"})
-_TELLING = tuple(_SENTENCES)[: tuple(_SENTENCES).index("_ALL_BROKERS_DOWN")]
+_TELLING = tuple(_SENTENCES)[: tuple(_SENTENCES).index("_TIMED_OUT")]
 
 
 def common_settings(kafka: Kafka) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """The topics on Kafka: what is there, and making what is missing. Topics that exist are never changed."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException, TopicCollection
@@ -13,6 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # documented t
     NewTopic,
     ResourceType,
 )
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from shipper.errors import KafkaUnavailableError
 from shipper.kafka.connection import Complaints, common_settings, create_client, explain
@@ -29,6 +31,9 @@ _MESSAGE_BYTES_MAX = 1_048_588  # Kafka's own default of max.message.bytes
 _HEADERS_BYTES_MAX = 65_536
 """Room for the headers of a dead letter, which come on top of a record that may have filled its own topic's bound."""
 _ASK_S = 0.5
+_PAUSE_S = 0.1
+# The brokers hear of a new topic a moment after it was made, and of its partitions' leaders a moment later.
+_PASSING = frozenset({"UNKNOWN_TOPIC_OR_PART", "LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,16 @@ class Admin:
         brokers = tuple(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
         return Cluster(metadata.cluster_id or "", brokers, topics)
 
-    def settle(self, future: "Future[Any]") -> Any:  # noqa: ANN401 - each call has an answer of its own type
-        """Return what an asynchronous call of the client comes to."""
+    def answer(self, ask: Callable[[], "Future[Any]"]) -> Any:  # noqa: ANN401 - each call has an answer of its own type
+        """Return what an asynchronous call of the client comes to; one that Kafka is not ready for is made again."""
+        again = Retrying(
+            retry=retry_if_exception(_passes),
+            stop=stop_after_delay(self._timeout_s),
+            wait=wait_fixed(_PAUSE_S),
+            reraise=True,
+        )
         try:
-            return future.result(self._timeout_s + 1)
+            return again(lambda: ask().result(self._timeout_s + 1))
         except KafkaException as error:
             raise self.failure(error) from error
         except TimeoutError as error:
@@ -121,6 +132,16 @@ class Admin:
         self.client.poll(0)  # lets the complaints come in
         cause = self._complaints.cause_of(error.args[0])
         return KafkaUnavailableError(about + explain(cause, self._servers))
+
+    def wait_until_known(self, topics: Iterable[Topic]) -> None:
+        """Wait until these topics can be used: the brokers hear of a new topic a moment after it was made."""
+        deadline = time.monotonic() + self._timeout_s
+        missing = {topic.name: topic.partitions for topic in topics}
+        while missing and time.monotonic() < deadline:
+            known = self._metadata().topics
+            missing = {name: count for name, count in missing.items() if not _has_leaders(known.get(name), count)}
+            if missing:
+                time.sleep(_PAUSE_S)
 
     def _metadata(self) -> Any:  # noqa: ANN401 - confluent_kafka ships no types
         """Ask in short turns, so that what cannot pass (a refused login, an unknown host) is said at once."""
@@ -134,12 +155,22 @@ class Admin:
                     raise failure from error
 
     def _operations(self, names: list[str]) -> dict[str, list[AclOperation] | None]:
-        if not names:
-            return {}
+        return {name: self.answer(partial(self._describe, name)).authorized_operations for name in names}
+
+    def _describe(self, name: str) -> "Future[Any]":
         asked = self.client.describe_topics(
-            TopicCollection(names), include_authorized_operations=True, request_timeout=self._timeout_s
+            TopicCollection([name]), include_authorized_operations=True, request_timeout=self._timeout_s
         )
-        return {name: self.settle(future).authorized_operations for name, future in asked.items()}
+        return asked[name]
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether a call fails only because a topic was made a moment ago."""
+    return isinstance(error, KafkaException) and error.args[0].name() in _PASSING
+
+
+def _has_leaders(topic: Any, partitions: int) -> bool:  # noqa: ANN401 - confluent_kafka ships no types
+    return topic is not None and sum(each.leader >= 0 for each in topic.partitions.values()) >= partitions
 
 
 def describe(settings: Settings, *, timeout_s: float = 10.0) -> Cluster:
@@ -182,33 +213,33 @@ def create(settings: Settings, *, partitions: int, replication_factor: int | Non
             wanted["max.message.bytes"] = str(message_bytes_max + _HEADERS_BYTES_MAX)
         topic = Topic(name, partitions, copies)
         if (existing := cluster.topics.get(name)) is None:
-            _create(admin, topic, wanted)
-            outcomes.append(TopicOutcome(topic, created=True))
+            outcomes.append(TopicOutcome(topic, created=_create(admin, topic, wanted)))
         else:
             differences = _compare(existing, topic, configs.get(name, {}), wanted)
             outcomes.append(TopicOutcome(existing, created=False, differences=differences))
+    admin.wait_until_known(outcome.topic for outcome in outcomes)
     return outcomes
 
 
-def _create(admin: Admin, topic: Topic, config: Mapping[str, str]) -> None:
+def _create(admin: Admin, topic: Topic, config: Mapping[str, str]) -> bool:
     new = NewTopic(topic.name, topic.partitions, topic.replication_factor, config=dict(config))
     future = admin.client.create_topics([new])[topic.name]
     try:
         future.result()  # bounded by librdkafka's own time-out of a minute
     except KafkaException as error:
-        if error.args[0].name() != "TOPIC_ALREADY_EXISTS":  # somebody else was quicker
-            raise admin.failure(error, about=f"topic {topic.name} was not created: ") from error
+        if error.args[0].name() == "TOPIC_ALREADY_EXISTS":  # somebody else was quicker
+            return False
+        raise admin.failure(error, about=f"topic {topic.name} was not created: ") from error
+    return True
 
 
 def _configs(admin: Admin, cluster: Cluster, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names if name in cluster.topics]
-    if not resources:
-        return {}
-    asked = admin.client.describe_configs(resources)
-    return {
-        resource.name: {key: entry.value for key, entry in admin.settle(future).items()}
-        for resource, future in asked.items()
-    }
+    def ask(name: str) -> "Future[Any]":
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        return admin.client.describe_configs([resource])[resource]
+
+    answers = {name: admin.answer(partial(ask, name)) for name in names if name in cluster.topics}
+    return {name: {key: entry.value for key, entry in answer.items()} for name, answer in answers.items()}
 
 
 def _compare(

@@ -1,0 +1,274 @@
+"""`shipper check` and `shipper topics create` against real servers: open ones, guarded ones, and wrong ones."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import requests
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-defined] # documented there, but in no __all__
+from rich.console import Console
+
+from shipper.cli import check, topics
+from shipper.devstack.kafka import KafkaServer, make_topic
+from shipper.devstack.loki import LokiServer
+from shipper.devstack.server import HOST, free_port
+from shipper.errors import KafkaUnavailableError
+from shipper.settings import DeadLetter, Kafka, Settings
+
+CheckLines = Callable[..., tuple[int, list[str]]]
+Names = tuple[str, str]
+
+
+@pytest.fixture
+def names() -> Names:
+    """Names of a log topic and a dead letter topic that nobody else has."""
+    name = f"check-{uuid.uuid4().hex[:8]}"
+    return name, f"{name}.dlq"
+
+
+@pytest.fixture
+def run_check() -> CheckLines:
+    """Run `shipper check` with these overrides, and return its exit code and lines."""
+
+    def run(bootstrap: str, loki: str, names: Names, *overrides: str) -> tuple[int, list[str]]:
+        output = StringIO()
+        given = (
+            f"kafka.bootstrap_servers={bootstrap}",
+            f"loki.url={loki}",
+            f"kafka.topics={names[0]}",
+            f"dead_letter.topic={names[1]}",
+            f"kafka.group_id={names[0]}",
+            *overrides,
+        )
+        code = check.run(Path("/dev/null"), given, offline=False, console=Console(file=output, highlight=False))
+        return code, [line.strip() for line in output.getvalue().splitlines()]
+
+    return run
+
+
+def create_topics(bootstrap: str, names: Names, partitions: int = 2) -> list[str]:
+    settings = Settings(
+        kafka=Kafka(bootstrap_servers=[bootstrap], topics=[names[0]]), dead_letter=DeadLetter(topic=names[1])
+    )
+    output = StringIO()
+    topics.create(settings, partitions=partitions, replication_factor=None, console=Console(file=output))
+    return output.getvalue().splitlines()
+
+
+def line(lines: list[str], what: str) -> str:
+    """Return the one line about this."""
+    (found,) = [each for each in lines if each[2:].startswith(f"{what} ")]
+    return found
+
+
+def test_topics_are_created_once_and_then_compared(kafka: KafkaServer, names: Names) -> None:
+    assert create_topics(kafka.bootstrap, names) == [
+        f"created {names[0]}: 2 partitions, 1 of each record",
+        f"created {names[1]}: 2 partitions, 1 of each record",
+    ]
+    assert create_topics(kafka.bootstrap, names) == [
+        f"exists  {names[0]}: 2 partitions, 1 of each record; as it would be made",
+        f"exists  {names[1]}: 2 partitions, 1 of each record; as it would be made",
+    ]
+
+
+def test_a_topic_that_differs_is_told_and_left_alone(kafka: KafkaServer, names: Names) -> None:
+    name = make_topic(kafka.bootstrap, 3, {"retention.ms": "1000", "max.message.bytes": "2000000"})
+    told = create_topics(kafka.bootstrap, (name, names[1]))
+    assert told[:4] == [
+        f"exists  {name}: 3 partitions, 1 of each record; left as it is:",
+        "        partitions is 3, would be 2",
+        "        retention.ms is 1000, would be 604800000",
+        "        compression.type is producer, would be lz4",
+    ]
+    # A dead letter has room for its headers beside a record that fills the log topic's bound.
+    dead_letters = create_topics(kafka.bootstrap, ("logs-unused", names[1]))[1:]
+    assert "        max.message.bytes is 2065536, would be 1114124" in dead_letters
+    assert create_topics(kafka.bootstrap, (name, names[1]))[:4] == told[:4]
+
+
+def test_too_many_copies_are_refused_with_the_way_out(kafka: KafkaServer, names: Names) -> None:
+    settings = Settings(kafka=Kafka(bootstrap_servers=[kafka.bootstrap], topics=[names[0]]))
+    with pytest.raises(KafkaUnavailableError, match="give a smaller --replication-factor"):
+        topics.create(settings, partitions=1, replication_factor=3, console=Console(file=StringIO()))
+
+
+def test_all_is_well_with_real_kafka_and_loki(
+    kafka: KafkaServer, loki: LokiServer, names: Names, run_check: CheckLines
+) -> None:
+    create_topics(kafka.bootstrap, names)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for number in range(30):
+        producer.produce(names[0], str(number).encode())
+    assert producer.flush(20) == 0
+    code, lines = run_check(kafka.bootstrap, loki.url, names)
+    assert (code, [each for each in lines if not each.startswith("✓")]) == (0, [])
+    assert kafka.bootstrap in line(lines, "Kafka")
+    assert line(lines, f"topic {names[0]}").endswith("2 partitions, 1 copy; we may read it")
+    assert line(lines, f"topic {names[1]}").endswith("2 partitions, 1 copy; we may write it")
+    assert line(lines, f"group {names[0]}").endswith(f"30 records to ship: 30 in {names[0]}")
+    assert line(lines, "Loki version").endswith("3.7.8")
+    labels = requests.get(f"{loki.url}/loki/api/v1/series", params={"match[]": '{service="check"}'}, timeout=10).json()
+    assert labels["data"] == []
+
+
+def test_missing_topics_are_told_with_the_command_that_makes_them(
+    kafka: KafkaServer, loki: LokiServer, names: Names, run_check: CheckLines
+) -> None:
+    code, lines = run_check(kafka.bootstrap, loki.url, names)
+    assert code == 3
+    for name in names:
+        assert "✗" in line(lines, f"topic {name}")
+        assert "create it with `shipper topics create`" in line(lines, f"topic {name}")
+
+
+def test_what_the_group_has_committed_does_not_wait(
+    kafka: KafkaServer, loki: LokiServer, names: Names, run_check: CheckLines
+) -> None:
+    create_topics(kafka.bootstrap, names, partitions=1)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for number in range(30):
+        producer.produce(names[0], str(number).encode())
+    assert producer.flush(20) == 0
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": names[0], "enable.auto.commit": False})
+    consumer.assign([TopicPartition(names[0], 0, 0)])  # a commit without a position is refused
+    consumer.commit(offsets=[TopicPartition(names[0], 0, 20)], asynchronous=False)
+    consumer.close()
+    _, lines = run_check(kafka.bootstrap, loki.url, names)
+    assert "10 records to ship" in line(lines, f"group {names[0]}")
+    _, lines = run_check(kafka.bootstrap, loki.url, names, "kafka.group_id=other", "kafka.start=latest")
+    assert "0 records to ship" in line(lines, "group other")
+
+
+def test_tls_to_a_port_without_it_is_told(kafka: KafkaServer, names: Names, run_check: CheckLines) -> None:
+    code, lines = run_check(kafka.bootstrap, kafka_is_no_loki(kafka), names, "kafka.client.security.protocol=SSL")
+    assert code == 3
+    assert "hung up at the first word" in line(lines, "Kafka")
+    assert "set security.protocol in [kafka.client]" in line(lines, "Kafka")
+    assert "speaks no HTTP" in line(lines, "Loki")
+
+
+def kafka_is_no_loki(kafka: KafkaServer) -> str:
+    return f"http://{kafka.bootstrap}"
+
+
+@pytest.fixture(scope="module")
+def guarded(server_dir: Callable[[str], Path]) -> Iterator[tuple[KafkaServer, str]]:
+    """A Kafka with a second listener that wants a login, and with access rules; and that listener's address."""
+    server = KafkaServer(server_dir("guarded"))
+    address = f"{HOST}:{free_port()}"
+    open_listener, controller = f"PLAINTEXT://{server.bootstrap}", f"CONTROLLER://{HOST}:{server._controller_port}"
+    server._settings |= {
+        "listeners": f"{open_listener},SASL_PLAINTEXT://{address},{controller}",
+        "advertised.listeners": f"{open_listener},SASL_PLAINTEXT://{address}",
+        "listener.security.protocol.map": ("PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            'username="broker" password="broker" user_alice="geheim";'
+        ),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+    }
+    with server:
+        yield server, address
+
+
+def login(password_file: Path, password: str) -> list[str]:
+    password_file.write_text(password)
+    return [
+        "kafka.client.security.protocol=SASL_PLAINTEXT",
+        "kafka.client.sasl.mechanism=PLAIN",
+        "kafka.client.sasl.username=alice",
+        f"kafka.client.sasl.password_file={password_file}",
+    ]
+
+
+def permit(bootstrap: str, *rules: tuple[str, str, str]) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    made = admin.create_acls(
+        [AclBinding(kind, name, "LITERAL", "User:alice", "*", may, "ALLOW") for kind, name, may in rules]
+    )
+    for future in made.values():
+        future.result(20)
+
+
+@pytest.mark.kafka
+def test_a_refused_login_is_told_and_never_the_password(
+    guarded: tuple[KafkaServer, str], names: Names, run_check: CheckLines, tmp_path: Path
+) -> None:
+    _, address = guarded
+    code, lines = run_check(address, "http://127.0.0.1:1", names, *login(tmp_path / "pw", "falsch"))
+    assert code == 3
+    assert f"Kafka at {address} refused the login" in line(lines, "Kafka")
+    assert "sasl.username and sasl.password in [kafka.client]" in line(lines, "Kafka")
+    assert "falsch" not in str(lines)
+
+
+@pytest.mark.kafka
+def test_no_login_where_one_is_wanted_is_told(
+    guarded: tuple[KafkaServer, str], names: Names, run_check: CheckLines
+) -> None:
+    _, address = guarded
+    code, lines = run_check(address, "http://127.0.0.1:1", names)
+    assert code == 3
+    assert "set security.protocol in [kafka.client]" in line(lines, "Kafka")
+
+
+@pytest.mark.kafka
+def test_missing_permissions_are_told_each_with_its_topic_or_group(
+    guarded: tuple[KafkaServer, str], names: Names, run_check: CheckLines, tmp_path: Path
+) -> None:
+    server, address = guarded
+    create_topics(server.bootstrap, names)
+    as_alice = login(tmp_path / "pw", "geheim")
+    code, lines = run_check(address, "http://127.0.0.1:1", names, *as_alice)
+    assert code == 3
+    assert "✓" in line(lines, "Kafka")
+    assert "or is hidden from this user" in line(lines, f"topic {names[0]}")
+
+    permit(server.bootstrap, ("TOPIC", names[0], "DESCRIBE"), ("TOPIC", names[1], "DESCRIBE"))
+    code, lines = run_check(address, "http://127.0.0.1:1", names, *as_alice)
+    assert code == 3
+    assert "✗" in line(lines, f"topic {names[0]}")
+    assert "this user may not read it: grant READ" in line(lines, f"topic {names[0]}")
+    assert "this user may not write it: grant WRITE" in line(lines, f"topic {names[1]}")
+    assert "does not permit it to this user" in line(lines, f"group {names[0]}")
+
+    permit(server.bootstrap, ("TOPIC", names[0], "READ"), ("TOPIC", names[1], "WRITE"), ("GROUP", names[0], "READ"))
+    _, lines = run_check(address, "http://127.0.0.1:1", names, *as_alice)
+    assert [each[0] for each in lines if "topic " in each or "group " in each] == ["✓", "✓", "✓"]
+
+
+@pytest.fixture(scope="module")
+def strict_loki(server_dir: Callable[[str], Path]) -> Iterator[LokiServer]:
+    limits = {"max_line_size": "1KB", "reject_old_samples_max_age": "1h30m", "ingestion_burst_size_mb": 1}
+    with LokiServer(server_dir("strict-loki"), limits=limits, auth_enabled=True) as server:
+        yield server
+
+
+@pytest.mark.loki
+def test_a_loki_that_wants_a_tenant_is_told_and_satisfied(
+    strict_loki: LokiServer, names: Names, run_check: CheckLines
+) -> None:
+    _, lines = run_check("127.0.0.1:1", strict_loki.url, names)
+    assert "✗" in line(lines, "Loki push")
+    assert "Loki wants a tenant (no org id): set loki.tenant" in line(lines, "Loki push")
+    _, lines = run_check("127.0.0.1:1", strict_loki.url, names, "loki.tenant=chat")
+    assert "✓" in line(lines, "Loki push")
+
+
+@pytest.mark.loki
+def test_limits_of_loki_that_are_lower_than_ours_are_told(
+    strict_loki: LokiServer, names: Names, run_check: CheckLines
+) -> None:
+    code, lines = run_check("127.0.0.1:1", strict_loki.url, names, "loki.tenant=chat")
+    assert code == 3
+    told = [each for each in lines if "Loki limits" in each]
+    assert [each[0] for each in told] == ["!", "!", "✗"]
+    assert "max_line_size is 1KB there" in told[0]
+    assert told[1].endswith("set it to 5400")
+    assert "ingestion_burst_size_mb is 1 there" in told[2]
