@@ -37,7 +37,8 @@ def _format_json(at: datetime, level: Level, message: str, context: Fields) -> s
     try:
         return orjson.dumps(line, default=str).decode()
     except orjson.JSONEncodeError:
-        return orjson.dumps({**line, "message": ascii(message), "context": {"repr": ascii(context)}}).decode()
+        readable = message.encode("ascii", "backslashreplace").decode()
+        return orjson.dumps({**line, "message": readable, "context": {"repr": ascii(context)}}).decode()
 
 
 def _format_text(at: datetime, level: Level, message: str, context: Fields) -> str:
