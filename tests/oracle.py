@@ -25,7 +25,7 @@ _ALIASES = {
     **dict.fromkeys(("critical", "crit", "emerg", "alert", "panic"), "fatal"),
     **{str(10 * (rank + 1)): level for rank, level in enumerate(LEVELS)},
 }
-_TRACEPARENT = re.compile(r"00-([0-9a-fA-F]{32})-[0-9a-fA-F]{16}-[0-9a-fA-F]{2}")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _GROUP = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))")
 _UNKNOWN = "unknown"
 
