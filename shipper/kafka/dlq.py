@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from shipper.kafka.connection import Complaints, common_settings, create_client, explain
-from shipper.kafka.trouble import OnError, Throttle, Trouble
+from shipper.kafka.trouble import OnError, Throttle, Trouble, is_fatal
 from shipper.records import Message, RecordBatch, Rejected
 from shipper.settings import Settings
 
@@ -132,7 +132,7 @@ class DeadLetters:
 
     def poll(self) -> list[int]:
         """Return the tickets whose letters are all confirmed, each once. Does not block."""
-        if self._producer:
+        if self._producer is not None:
             self._producer.poll(0)
         self._send()
         confirmed, self._confirmed = self._confirmed, []
@@ -148,9 +148,9 @@ class DeadLetters:
         deadline = self._clock() + timeout_s
         while self.pending and self._clock() < deadline:
             self._send()
-            if self._producer:
+            if self._producer is not None:
                 self._producer.poll(_CLOSE_STEP_S)
-        if self._producer and self.pending:
+        if self._producer is not None and self.pending:
             self._producer.purge()  # letters that it holds would hold up the end of the process
         return not self.pending
 
@@ -166,7 +166,8 @@ class DeadLetters:
 
     def _hand_over(self, letter: _Letter) -> bool:
         """Returns whether the letter left the queue of unsent ones."""
-        producer = self._producer = self._producer or self._create_producer()
+        producer = self._producer if self._producer is not None else self._create_producer()
+        self._producer = producer
         try:
             producer.produce(
                 self._topic,
@@ -192,7 +193,7 @@ class DeadLetters:
 
     def _replace_producer(self) -> None:
         """After a fatal error an idempotent producer never sends again; a new one sends what this one has not."""
-        if self._producer:
+        if self._producer is not None:
             self._producer.purge()
         self._producer, self._broken = None, False
         self._unsent.extend(self._sent)
@@ -212,7 +213,7 @@ class DeadLetters:
 
     def _refuse(self, letter: _Letter, error: KafkaError) -> None:
         self._refused.append((self._clock() + self._retry_wait_s, letter))
-        self._broken |= error.fatal()
+        self._broken |= is_fatal(error)
         if self._throttle.allows(error.name()):
             self._on_error(Trouble.DEAD_LETTER_FAILED, self._sentence(letter, error))
 
@@ -230,7 +231,7 @@ class DeadLetters:
 
     def _on_client_error(self, error: KafkaError) -> None:
         self._complaints(error)
-        self._broken |= error.fatal()
+        self._broken |= is_fatal(error)
         if self._throttle.allows(error.name()):
             cause = self._complaints.cause_of(error)
             self._on_error(Trouble.KAFKA_ERROR, explain(cause, self._settings.kafka.bootstrap_servers))

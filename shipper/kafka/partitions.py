@@ -160,6 +160,18 @@ class Partitions:
             self.highs.pop(at, None)
             self.eof_offsets.pop(at, None)
 
+    def update_highs(self, ask_timeout_s: float | None) -> None:
+        """Bring `highs` up to date from the fetches; ask for those that are not fetched, unless the timeout is None.
+
+        Raises: KafkaException if nobody answers in time.
+        """
+        for at in self.read:
+            self.highs[at] = max(
+                self.highs[at], self._consumer.get_watermark_offsets(KafkaPosition(*at), cached=True)[1]
+            )
+        if self.unread and ask_timeout_s is not None:
+            self.highs.update(high_offsets(self._consumer, self.unread, ask_timeout_s).offsets)
+
     def pause(self) -> None:
         """Stop reading all."""
         if not self.paused:

@@ -64,7 +64,7 @@ def partition_count(consumer: Consumer, topic: str, timeout_s: float) -> int:
     """Ask how many partitions a topic has. Raises KafkaException if it is missing or nobody answers in time."""
     found = consumer.list_topics(topic, timeout=timeout_s).topics[topic]
     if found.error:
-        raise KafkaException(found.error)
+        raise KafkaException(KafkaError(found.error.code(), f"{topic}: {found.error.str()}"))
     return len(found.partitions)
 
 

@@ -23,17 +23,17 @@ from shipper.kafka.positions import (
     names,
     partition_count,
 )
-from shipper.kafka.trouble import OnError, Throttle, Trouble
+from shipper.kafka.trouble import OnError, Throttle, Trouble, is_fatal
 from shipper.records import Message as Record
 from shipper.records import RecordBatch, TopicPartition
 from shipper.settings import Settings
 
-_OPEN_TIMEOUT_S = 10.0
-_CLOSE_TIMEOUT_S = 10.0
+_TIMEOUT_S = 10.0
 _ASK_TIMEOUT_S = 2.0  # while records flow: a broker that takes longer is asked again later
 _ASK_AGAIN_S = 1.0
 _HIGHS_EVERY_S = 5.0
 _COMPLAIN_EVERY_S = 30.0
+_FINAL = frozenset({"UNKNOWN_TOPIC_OR_PART", "TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"})
 _OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE"})
 
 
@@ -85,25 +85,35 @@ class Source:
         )
         self._partitions = Partitions(self._consumer, self._kafka, listener, on_error)
 
-    def open(self, timeout_s: float = _OPEN_TIMEOUT_S) -> None:
+    def open(self, timeout_s: float = _TIMEOUT_S) -> None:
         """Connect. Pinned partitions are placed when this returns; a group's come while polling.
 
         Raises: KafkaUnavailableError if Kafka does not answer in time, refuses us, or lacks a topic.
         """
-        try:
-            for topic in self._kafka.topics:
-                self._partitions.known[topic] = partition_count(self._consumer, topic, timeout_s)
-            if self._kafka.assignment == "group":
-                self._consumer.subscribe(
-                    self._kafka.topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-                )
+        deadline = self._clock() + timeout_s
+        while True:
+            try:
+                self._begin(max(deadline - self._clock(), _ASK_AGAIN_S))
+            except KafkaException as error:
+                refusal: KafkaError = error.args[0]
+                if refusal.name() in _FINAL or self._clock() + _ASK_AGAIN_S > deadline:
+                    self._consumer.poll(0)  # brings the complaints, which say more than a call's own error
+                    raise KafkaUnavailableError(self._explain(refusal)) from error
+                time.sleep(_ASK_AGAIN_S)  # such as a coordinator or a leader that is being elected
+            else:
                 return
-            for topic, count in self._partitions.known.items():
-                self._take(topic, range(count))
-            self._partitions.place(timeout_s)
-        except KafkaException as error:
-            self._consumer.poll(0)  # brings the complaints, which say more than a call's own error
-            raise self._unavailable(error.args[0]) from error
+
+    def _begin(self, timeout_s: float) -> None:
+        for topic in self._kafka.topics:
+            self._partitions.known[topic] = partition_count(self._consumer, topic, timeout_s)
+        if self._kafka.assignment == "group":
+            self._consumer.subscribe(
+                self._kafka.topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            return
+        for topic, count in self._partitions.known.items():
+            self._take(topic, range(count))
+        self._partitions.place(timeout_s)
 
     def poll(self, records_max: int, wait_s: float) -> list[RecordBatch]:
         """Return the records that come within `wait_s`, at most `records_max`: one batch per topic, none if none came.
@@ -117,7 +127,7 @@ class Source:
         if any(map(Message.error, messages)):  # an error's value() is its text: it must not pass for a record
             messages = self._without_errors(messages)
         if self._fatal:
-            raise self._unavailable(self._fatal)
+            raise KafkaUnavailableError(f"{self._explain(self._fatal)}; is there a second host with this node_index?")
         if not messages:
             return []
         records = cast("Sequence[Record]", messages)
@@ -128,7 +138,7 @@ class Source:
             by_topic.setdefault(topic, []).append(record)
         return [RecordBatch(topic, rows) for topic, rows in by_topic.items()]
 
-    def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> bool:
+    def close(self, timeout_s: float = _TIMEOUT_S) -> bool:
         """Give up all partitions, after `on_revoked`, and disconnect.
 
         Returns: whether it was done in time. librdkafka waits long for a broker that is away; it is then left behind
@@ -166,33 +176,30 @@ class Source:
 
     def high_watermarks(self) -> dict[TopicPartition, int]:
         """Return each partition's end as far as known; of paused ones Kafka is asked every few seconds."""
-        highs = self._partitions.highs
-        for at in self._partitions.read:
-            highs[at] = max(highs[at], self._consumer.get_watermark_offsets(KafkaPosition(*at), cached=True)[1])
-        now = self._clock()
-        if self._partitions.unread and now >= self._highs_at:
-            self._highs_at = now + _HIGHS_EVERY_S
-            try:
-                highs.update(high_offsets(self._consumer, self._partitions.unread, _ASK_TIMEOUT_S).offsets)
-            except KafkaException as error:
-                self._complain(error.args[0])
-        return dict(highs)
+        ask = self._clock() >= self._highs_at
+        if ask:
+            self._highs_at = self._clock() + _HIGHS_EVERY_S
+        try:
+            self._partitions.update_highs(_ASK_TIMEOUT_S if ask else None)
+        except KafkaException as error:
+            self._complain(error.args[0])
+        return dict(self._partitions.highs)
 
     def ends_now(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask Kafka for the end of each partition. Raises KafkaUnavailableError if one has no answer."""
-        return self._answered(lambda: high_offsets(self._consumer, partitions, _OPEN_TIMEOUT_S))
+        return self._answered(lambda: high_offsets(self._consumer, partitions, _TIMEOUT_S))
 
     def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask Kafka for the first offset of each partition. Raises KafkaUnavailableError if one has no answer."""
-        return self._answered(lambda: low_offsets(self._consumer, partitions, _OPEN_TIMEOUT_S))
+        return self._answered(lambda: low_offsets(self._consumer, partitions, _TIMEOUT_S))
 
     def _answered(self, ask: Callable[[], Answers]) -> dict[TopicPartition, int]:
         try:
             offsets, errors = ask()
         except KafkaException as error:
-            raise self._unavailable(error.args[0]) from error
+            raise KafkaUnavailableError(self._explain(error.args[0])) from error
         for refusal in errors.values():
-            raise self._unavailable(refusal)
+            raise KafkaUnavailableError(self._explain(refusal))
         return offsets
 
     # Committing
@@ -280,7 +287,7 @@ class Source:
 
     def _on_client_error(self, error: KafkaError) -> None:
         self._complaints(error)
-        if error.fatal():
+        if is_fatal(error):
             self._fatal = error
         else:
             self._complain(error)
@@ -291,6 +298,3 @@ class Source:
 
     def _explain(self, error: KafkaError) -> str:
         return explain(self._complaints.cause_of(error), self._kafka.bootstrap_servers)
-
-    def _unavailable(self, error: KafkaError) -> KafkaUnavailableError:
-        return KafkaUnavailableError(self._explain(error))

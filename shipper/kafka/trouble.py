@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from enum import StrEnum
 
+from confluent_kafka import KafkaError
+
 
 class Trouble(StrEnum):
     """The kinds, a closed list; the text that comes with one says what, where, and the way out."""
@@ -19,6 +21,11 @@ class Trouble(StrEnum):
 
 OnError = Callable[[Trouble, str], None]
 """Called with the kind and a sentence; it must not raise."""
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Say whether the client that reports this can never go on; a new one can."""
+    return error.fatal() or error.name() == "_FATAL"
 
 
 class Throttle:
