@@ -48,7 +48,7 @@ USER 10001:10001
 WORKDIR /etc/shipper
 EXPOSE 9600
 
-# The supervisor drains on it. Give it longer than workers.drain_timeout_s: `docker stop --time 45`.
+# The supervisor drains on it. Give it longer than workers.drain_timeout_s: `docker stop --time 60`.
 STOPSIGNAL SIGTERM
 
 # Alive, not ready: a shipper that waits for Loki is well, and must not be restarted for it.
