@@ -34,6 +34,8 @@ _ASK_AGAIN_S = 1.0
 _HIGHS_EVERY_S = 5.0
 _COMPLAIN_EVERY_S = 30.0
 _FINAL = frozenset({"UNKNOWN_TOPIC_OR_PART", "TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"})
+_NO_MEMBER = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION"})
+_FOREIGN_GROUP = "; other consumers are in this group: give shipper a kafka.group_id of its own, or stop them"
 _OUT_OF_RANGE = frozenset({"_AUTO_OFFSET_RESET", "_LOG_TRUNCATION", "OFFSET_OUT_OF_RANGE"})
 
 
@@ -212,13 +214,14 @@ class Source:
             self._on_commit(error.args[0], kafka_positions(positions))
 
     def commit_now(self, positions: Mapping[TopicPartition, int], timeout_s: float) -> bool:
-        """Commit and wait, at most `timeout_s`, until Kafka holds it. Returns whether it does."""
+        """Commit and wait, `timeout_s` at most, until Kafka holds it. Returns whether it does."""
         return not positions or commit_and_confirm(self._consumer, positions, timeout_s, clock=self._clock)
 
     def _on_commit(self, error: KafkaError | None, positions: list[KafkaPosition]) -> None:
         refusal = error or next((it.error for it in positions if it.error), None)
         if refusal:
-            self._on_error(Trouble.COMMIT_FAILED, self._explain(refusal))
+            hint = _FOREIGN_GROUP if self._kafka.assignment == "pinned" and refusal.name() in _NO_MEMBER else ""
+            self._on_error(Trouble.COMMIT_FAILED, self._explain(refusal) + hint)
         taken = {TopicPartition(it.topic, it.partition): it.offset for it in positions if not (it.error or error)}
         if taken:
             self._listener.on_committed(taken)
@@ -272,11 +275,7 @@ class Source:
         return [message for message in messages if not message.error()]
 
     def _on_event(self, error: KafkaError, message: Message) -> None:
-        topic, partition, offset = message.topic(), message.partition(), message.offset()
-        if topic is None or partition is None or partition < 0:
-            self._on_client_error(error)
-            return
-        at = TopicPartition(topic, partition)
+        at, offset = TopicPartition(message.topic() or "", message.partition() or 0), message.offset()
         if error.name() == "_PARTITION_EOF":
             if offset is not None and at in self._partitions.read:
                 self._partitions.eof_offsets[at] = offset

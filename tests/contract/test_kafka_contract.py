@@ -67,6 +67,19 @@ def test_workers_read_every_partition_once(broker: Broker, join: Join) -> None:
     assert len(set(members[0].found) | set(members[1].found)) == 50
 
 
+def test_closing_commits_what_is_acknowledged_and_no_more(broker: Broker, join: Join) -> None:
+    topic = make_topic(broker.bootstrap)
+    produce(broker.bootstrap, topic, lines(10))
+    member = join(topic)
+    member.read(10)
+    member.acknowledges = False
+    produce(broker.bootstrap, topic, lines(5, 10))
+    member.read(15)
+    member.leave()
+    assert [list(partitions) for partitions in member.revoked] == [[TopicPartition(topic, 0)]]
+    assert values(join(topic).read(5)) == lines(5, 10)
+
+
 def test_a_paused_source_is_polled_and_loses_nothing(broker: Broker, join: Join) -> None:
     topic = make_topic(broker.bootstrap, 2)
     for partition in (0, 1):

@@ -7,6 +7,8 @@ import pytest
 from kafka_member import Broker, Join, embedded_differs, lines, produce, values
 from shipper.devstack.kafka import make_topic
 from shipper.errors import KafkaUnavailableError
+from shipper.kafka.offsets import OffsetTracker
+from shipper.kafka.trouble import Trouble
 from shipper.records import TopicPartition
 
 pytestmark = pytest.mark.slow
@@ -74,3 +76,17 @@ def test_two_members_of_one_name_do_not_both_go_on(broker: Broker, join: Join) -
     with pytest.raises(KafkaUnavailableError, match="instance"):
         first.until(lambda: False, second)
     second.until(lambda: second.partitions)
+
+
+def test_a_pinned_source_in_a_group_of_others_says_that_its_commits_are_refused(join: Join, broker: Broker) -> None:
+    topic = make_topic(broker.bootstrap)
+    produce(broker.bootstrap, topic, lines(10))
+    member = join(topic, **quick())
+    member.until(lambda: member.partitions)
+    stranger = join(topic)
+    stranger.read(10, member)
+    assert not stranger.source.commit_now(stranger.tracker.committable(), 1)
+    stranger.until(lambda: stranger.troubles, member)
+    assert stranger.troubles[0][0] == Trouble.COMMIT_FAILED
+    assert "kafka.group_id of its own" in stranger.troubles[0][1]
+    stranger.tracker = OffsetTracker()  # so that leaving commits nothing
