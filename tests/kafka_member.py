@@ -33,6 +33,10 @@ def embedded_differs(how: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("broker", [embedded, pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True)
 
 
+only_kafka = pytest.mark.parametrize("broker", [pytest.param("kafka", marks=pytest.mark.kafka)], indirect=True)
+"""For what the embedded broker does only by chance: to give a partition on that a member gave up."""
+
+
 class Member:
     """A worker as far as Kafka sees it: polls, acknowledges all that it reads unless told not to, commits."""
 

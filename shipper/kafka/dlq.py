@@ -56,6 +56,14 @@ def dead_letter_headers(record: Message, rejected: Rejected) -> list[tuple[str, 
     return [(name, text.encode(errors="backslashreplace")) for name, text in headers.items()]
 
 
+def _headers(record: Message) -> Headers:
+    """Return a record's headers as they were; none if a name among them is no UTF-8: the client cannot give them."""
+    try:
+        return list(record.headers() or ())
+    except (SystemError, UnicodeDecodeError):  # confluent_kafka breaks its own contract here, with a SystemError
+        return []
+
+
 def producer_settings(settings: Settings) -> dict[str, object]:
     """Return librdkafka's settings for the producer of letters; `[kafka.client]` wins over speed, never over safety."""
     speed = {
@@ -124,7 +132,7 @@ class DeadLetters:
             return
         for it in rejected:
             record = batch.messages[it.row]
-            headers: Headers = [*(record.headers() or ()), *dead_letter_headers(record, it)]
+            headers: Headers = [*_headers(record), *dead_letter_headers(record, it)]
             origin = f"{record.topic()}/{record.partition()}/{record.offset()}"
             self._unsent.append(_Letter(ticket, record.key(), record.value(), headers, origin))
         self._unconfirmed[ticket] += len(rejected)

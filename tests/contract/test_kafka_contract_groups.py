@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kafka_member import Broker, Join, embedded_differs, lines, produce, values
+from kafka_member import Broker, Join, lines, only_kafka, produce, values
 from shipper.devstack.kafka import make_topic
 from shipper.errors import KafkaUnavailableError
 from shipper.kafka.offsets import OffsetTracker
@@ -19,7 +19,7 @@ def quick(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - keys of [kafka]
     return {"assignment": "group", "client": {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}, **more}
 
 
-@embedded_differs("does not give a partition on that a member gave up: nobody has it")
+@only_kafka
 def test_members_share_and_who_stays_takes_over_from_what_was_committed(broker: Broker, join: Join) -> None:
     topic = make_topic(broker.bootstrap, 4)
     stays, leaves = join(topic, worker=0, **quick()), join(topic, worker=1, **quick())
@@ -37,7 +37,7 @@ def test_members_share_and_who_stays_takes_over_from_what_was_committed(broker: 
     assert not set(stays.found) & set(leaves.found)
 
 
-@embedded_differs("does not give a partition on that a member gave up: nobody has it")
+@only_kafka
 def test_revoking_commits_the_acknowledged_prefix_and_no_more(broker: Broker, join: Join) -> None:
     topic = make_topic(broker.bootstrap, 2)
     first = join(topic, worker=0, **quick())

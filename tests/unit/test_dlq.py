@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -234,6 +234,17 @@ def test_whatever_becomes_of_the_letters_each_ticket_is_confirmed_once_in_the_en
     confirmed += desk.letters.poll()
     assert sorted(confirmed) == list(range(1, tickets + 1))
     assert desk.letters.pending == 0
+
+
+def test_a_record_whose_headers_the_client_cannot_read_gets_its_letter() -> None:
+    class Unreadable(StoredMessage):
+        def headers(self) -> NoReturn:
+            raise SystemError("returned a result with an exception set")
+
+    desk = Desk()
+    desk.letters.send(1, RecordBatch("logs", [Unreadable(b"x")]), [Rejected(0, Reason.NOT_JSON, "why")])
+    assert desk.producer.deliver().value == b"x"
+    assert desk.letters.poll() == [1]
 
 
 def test_the_headers_say_where_the_record_was_and_why_it_is_here() -> None:
