@@ -162,7 +162,7 @@ def _complete(metadata: pl.DataFrame, decoded: Decoded, batch: RecordBatch, rule
             columns[enrich.REQUEST_ID], rules.request_id, batch, decoded.faults
         )
     if rules.settings.redact:
-        columns = {name: redact(texts, rules.settings.redact) for name, texts in columns.items()}
+        columns = {name: _emptied(redact(texts, rules.settings.redact)) for name, texts in columns.items()}
     columns = {
         name: texts.str.replace_all(enrich.REPLACEMENT_CHARACTER, " ", literal=True) for name, texts in columns.items()
     }
@@ -172,6 +172,11 @@ def _complete(metadata: pl.DataFrame, decoded: Decoded, batch: RecordBatch, rule
             list(decoded.faults), reasons
         )
     return pl.DataFrame({name: columns[name] for name in sorted(columns) if columns[name].null_count() < len(batch)})
+
+
+def _emptied(texts: pl.Series) -> pl.Series:
+    """Return texts with the empty ones as null: Loki drops metadata without a value."""
+    return texts.set(texts == "", None)
 
 
 def _redacted_lines(decoded: Decoded, going: Bools, rules: Rules) -> Sequence[bytes]:
@@ -204,4 +209,6 @@ def _check_pattern(key: str, pattern: str) -> None:
     try:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.ComputeError as error:
-        raise ConfigError(f"{key} = {pattern!r} is no regular expression: {error}") from error
+        # A paragraph that ends in the cause, and another about polars' own affairs.
+        cause = str(error).partition("\n\n")[0].splitlines()[-1].removeprefix("regex error: ").removeprefix("error: ")
+        raise ConfigError(f"{key} = {pattern!r} is no regular expression: {cause}") from error

@@ -135,7 +135,7 @@ class Workers(Section, frozen=True, kw_only=True):
     """The processes that ship."""
 
     count: Processes = 0
-    memory_bytes_max: Positive = 268_435_456
+    memory_bytes_max: Positive = 67_108_864
     drain_timeout_s: Seconds = 30.0
 
 

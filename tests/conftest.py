@@ -1,22 +1,15 @@
 """What tests alone use beside the servers of `shipper.devstack.fixtures`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from shipper.devstack import parts
 from shipper.devstack.broker import EmbeddedBroker
-from shipper.devstack.kafka import KafkaServer, make_topic
+from shipper.devstack.kafka import KafkaServer, TopicFactory, make_topic
 from shipper.devstack.prometheus import PrometheusServer
-
-
-class TopicFactory(Protocol):
-    """Makes a topic of a name that nobody else has, and returns the name."""
-
-    def __call__(self, partitions: int = 1, config: Mapping[str, str] | None = None) -> str: ...
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -44,6 +45,12 @@ def make_topic(bootstrap: str, partitions: int = 1, config: Mapping[str, str] | 
     admin = AdminClient({"bootstrap.servers": bootstrap})  # must outlive the request: without it the answer is an error
     admin.create_topics([new], operation_timeout=20)[name].result(timeout=30)
     return name
+
+
+class TopicFactory(Protocol):
+    """Makes a topic of a name that nobody else has, and returns the name."""
+
+    def __call__(self, partitions: int = 1, config: Mapping[str, str] | None = None) -> str: ...
 
 
 class KafkaServer(Server):

@@ -222,7 +222,6 @@ def test_a_record_makes_the_same_bytes_alone_as_among_others(records: list[Store
     assert alone == together
 
 
-@pytest.mark.xfail(strict=True, reason="redaction leaves empty metadata in the request; Loki drops it")
 def test_metadata_that_redaction_empties_is_left_out() -> None:
     assert_as_the_oracle_says(
         [StoredMessage(b'{"service":"xz","userId":"x"}', timestamp_ms=NOW_MS)], "filters and redaction"

@@ -266,7 +266,7 @@ def test_secrets_are_refused_on_the_command_line(key: str, complaint: Complaint)
             "[loki]\nrequest_bytes_max = 300_000",
             ["loki.limits.line_bytes_max = 262144", "loki.request_bytes_max = 300000"],
         ),
-        ("[loki]\nin_flight_max = 100", ["loki.in_flight_max = 100", "workers.memory_bytes_max = 268435456"]),
+        ("[loki]\nin_flight_max = 100", ["loki.in_flight_max = 100", "workers.memory_bytes_max = 67108864"]),
         ("[loki]\nretry_wait_min_s = 40", ["loki.retry_wait_min_s = 40.0", "loki.retry_wait_max_s = 30.0"]),
         (
             '[loki]\npassword = "geheim"\npassword_file = "/x"',

@@ -1,0 +1,249 @@
+"""The real `shipper run` between a real Kafka and a real Loki, and the oracle's judgement of what came out."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
+from urllib.request import urlopen
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from messages import StoredMessage
+from oracle import DeadLettered, Filtered, Outcome, Shipped, acceptable
+from shipper import config
+from shipper.loki.query import LokiReader, StreamEntry
+from shipper.records import Message as Record
+
+WAIT_S = 90.0
+Found = TypeVar("Found")
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+_HOUR_NS = 3_600 * 10**9
+_STATUS_URL = re.compile(r"http://[0-9.]+:[0-9]+")
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A record to write."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: list[tuple[str, str | bytes | None]] | None = None
+
+
+def write(bootstrap: str, topic: str, records: Iterable[Written], codecs: Sequence[str] = ("lz4",)) -> None:
+    """Write records in order, the codecs taking turns every thousand; returns when all are confirmed."""
+    producers = [
+        Producer({"bootstrap.servers": bootstrap, "compression.type": codec, "linger.ms": 5, "acks": "all"})
+        for codec in codecs
+    ]
+    turns = cycle(producers)
+    producer = next(turns)
+    for number, record in enumerate(records):
+        if number % 1_000 == 999:
+            producer = next(turns)
+        while True:
+            try:
+                producer.produce(topic, record.value, record.key, headers=record.headers)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    assert [one.flush(60) for one in producers] == [0] * len(producers)
+
+
+def read_topic(bootstrap: str, topic: str) -> list[StoredMessage]:
+    """Read all that a topic holds, partition by partition in offset order: what the shipper is to be judged by."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
+    partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+    bounds = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20) for p in partitions}
+    consumer.assign([TopicPartition(topic, p, low) for p, (low, _) in bounds.items()])
+    missing = sum(high - low for low, high in bounds.values())
+    records: list[StoredMessage] = []
+    deadline = time.monotonic() + WAIT_S
+    while len(records) < missing:
+        assert time.monotonic() < deadline, f"{len(records)} of {missing} records read"
+        for message in consumer.consume(10_000, 1.0):
+            assert message.error() is None, message.error()
+            record = cast("Record", message)
+            place = (topic, record.partition(), record.offset())
+            timestamp_ms = record.timestamp()[1]
+            records.append(StoredMessage(record.value(), place, record.key(), record.headers(), timestamp_ms))
+    consumer.close()
+    return sorted(records, key=lambda record: (record.partition(), record.offset()))
+
+
+class Shipping:
+    """One shipper's setting: a config file for a topic, and a label that tells its entries from others'.
+
+    Args:
+        folder: for the config file and the log.
+        bootstrap: address of Kafka.
+        loki_url: address of Loki.
+        topic: the log topic.
+        dead_letters: the dead letter topic.
+        sections: more configuration, TOML.
+    """
+
+    def __init__(
+        self, folder: Path, *, bootstrap: str, loki_url: str, topic: str, dead_letters: str, sections: str = ""
+    ) -> None:
+        self.bootstrap, self.loki_url, self.topic, self.dead_letters = bootstrap, loki_url, topic, dead_letters
+        self.label = f"t{uuid.uuid4().hex[:12]}"
+        self.folder = folder
+        self.config = folder / "config.toml"
+        own = f"""
+            [kafka]
+            bootstrap_servers = ["{bootstrap}"]
+            topics = ["{topic}"]
+            group_id = "{self.label}"
+            [loki]
+            url = "{loki_url}"
+            retry_wait_max_s = 1
+            [labels]
+            service = "service"
+            level = "level"
+            static = {{ test = "{self.label}" }}
+            [dead_letter]
+            topic = "{dead_letters}"
+            [workers]
+            count = 2
+            [status]
+            listen = "127.0.0.1:0"
+        """
+        self.config.write_text(own + sections)
+        self.settings = config.load(self.config, env={})
+
+    def run(self, *arguments: str) -> "Running":
+        """Start `shipper run`; to be used as a context manager."""
+        return Running(self, arguments)
+
+    def run_until_caught_up(self) -> "Running":
+        """Run once to the end of the topic."""
+        with self.run("--until-caught-up") as running:
+            assert running.exit_code() == 0, running.log()
+        return running
+
+    def stored(self) -> list[StreamEntry]:
+        """Read every entry that Loki holds of this shipper."""
+        now_ns = time.time_ns()
+        selector = f'{{test="{self.label}"}}'
+        reader = LokiReader(self.loki_url, timeout_s=WAIT_S)
+        entries = list(reader.entries(selector, now_ns - 2 * _HOUR_NS, now_ns + _HOUR_NS))
+        earlier = reader.count(selector, now_ns - 24 * 7 * _HOUR_NS, now_ns - 2 * _HOUR_NS)
+        assert not earlier, f"{earlier} entries are older than two hours, which no test writes"
+        return entries
+
+    def letters(self) -> Counter[tuple[int, int, str]]:
+        """(partition, offset, reason) of every dead letter; a letter that was sent again after a crash counts once."""
+        found = set()
+        for letter in read_topic(self.bootstrap, self.dead_letters):
+            headers = {name: value or b"" for name, value in letter.headers() or ()}
+            if headers["dlq.topic"].decode() == self.topic:
+                reason = headers["dlq.reason"].decode()
+                found.add((int(headers["dlq.partition"]), int(headers["dlq.offset"]), reason))
+        return Counter(found)
+
+    def judge(self, records: Sequence[StoredMessage] | None = None) -> Counter[str]:
+        """Hold what Loki and the dead letter topic have against the oracle, record by record.
+
+        Returns: how many records were shipped, dead-lettered and filtered.
+        """
+        records = records or read_topic(self.bootstrap, self.topic)
+        outcomes = [self._expect(record) for record in records]
+        expected = Counter(_comparable(outcome) for outcome in outcomes if isinstance(outcome, Shipped))
+        found = Counter(map(_found, self.stored()))
+        missing, unexpected = expected - found, found - expected
+        assert not missing, f"{missing.total()} missing, such as {list(missing)[:2]}; unexpected {list(unexpected)[:2]}"
+        assert not unexpected, f"{unexpected.total()} unexpected or stored twice, such as {list(unexpected)[:3]}"
+        letters = Counter(
+            (record.partition(), record.offset(), outcome.reason.value)
+            for record, outcome in zip(records, outcomes, strict=True)
+            if isinstance(outcome, DeadLettered)
+        )
+        assert self.letters() == letters
+        filtered = sum(isinstance(outcome, Filtered) for outcome in outcomes)
+        return Counter(shipped=expected.total(), dead_lettered=letters.total(), filtered=filtered)
+
+    def _expect(self, record: StoredMessage) -> Outcome:
+        return acceptable(record, self.settings, now_ns=time.time_ns())[0]
+
+
+class Running:
+    """A shipper that runs: its status, its log, its processes."""
+
+    def __init__(self, shipping: Shipping, arguments: Sequence[str]) -> None:
+        self._command = [sys.executable, "-m", "shipper", "run", "--config", str(shipping.config), *arguments]
+        self._log_path = shipping.folder / f"log-{uuid.uuid4().hex[:6]}.jsonl"
+
+    def __enter__(self) -> Self:
+        with self._log_path.open("w") as log:
+            self.process = subprocess.Popen(self._command, stderr=log, start_new_session=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def log(self) -> str:
+        return self._log_path.read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log().splitlines()]
+
+    def exit_code(self) -> int:
+        return self.process.wait(timeout=WAIT_S)
+
+    @property
+    def url(self) -> str:
+        found: str = self.until(lambda: next(iter(_STATUS_URL.findall(self.log())), None))
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """Ask for the status; at every look the totals must add up."""
+        with urlopen(f"{self.url}/status", timeout=10) as answer:  # noqa: S310 - http, ours
+            status: dict[str, Any] = json.load(answer)
+        totals = status["totals"]
+        settled = totals["delivered"] + totals["filtered"] + totals["dead_lettered"]
+        assert totals["consumed"] == settled + totals["in_flight"], totals
+        return status
+
+    def wait_for(self, reached: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """Look at the status until it is as it should be."""
+        return self.until(lambda: status if reached(status := self.status()) else None)
+
+    def until(self, find: Callable[[], Found | None]) -> Found:
+        deadline = time.monotonic() + WAIT_S
+        while (found := find()) is None:
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log()}"
+            assert time.monotonic() < deadline, self.log()[-3_000:]
+            time.sleep(0.05)
+        return found
+
+    def workers(self) -> list[int]:
+        return [worker["pid"] for worker in self.status()["workers"] if worker["pid"]]
+
+
+def _comparable(shipped: Shipped) -> tuple[object, ...]:
+    return (
+        tuple(sorted(shipped.labels.items())),
+        shipped.timestamp_ns,
+        shipped.line.decode(),
+        tuple(sorted(shipped.metadata.items())),
+    )
+
+
+def _found(entry: StreamEntry) -> tuple[object, ...]:
+    # These two are what Loki adds of its own.
+    labels = {name: value for name, value in entry.labels.items() if name != "service_name"}
+    metadata = {name: value for name, value in entry.metadata.items() if name != "detected_level"}
+    return tuple(sorted(labels.items())), entry.timestamp_ns, entry.line, tuple(sorted(metadata.items()))
