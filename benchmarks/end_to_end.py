@@ -26,8 +26,9 @@ from shipper.devstack import parts
 from shipper.devstack.generate import Chunk, generate
 from shipper.devstack.kafka import make_topic
 from shipper.devstack.produce import produce_chunks
-from shipper.process import spawn
+from shipper.process import spawn, worker
 from shipper.process.counters import Counters
+from shipper.process.spawn import SharedDescriptor
 from shipper.settings import Kafka, Settings
 
 RESULTS = Path(__file__).with_name("results") / "end_to_end.json"
@@ -130,8 +131,12 @@ def run_pair(topic: Topic, url: str, overrides: Sequence[str] = (), *, worker_fi
     settings = settings_for(topic, url, overrides)
     counters = Counters.create(1, settings.kafka.topics)
     try:
+        arguments: dict[str, tuple[object, ...]] = {
+            BARE: (settings, settings.workers.memory_bytes_max // worker._QUEUE_SHARE),  # noqa: SLF001 - one bound, one place
+            WORKER: (0, 1, settings, SharedDescriptor(counters.fd), True),
+        }
         order = (WORKER, BARE) if worker_first else (BARE, WORKER)
-        usages = {target: measure(target, settings, counters.fd) for target in order}
+        usages = {target: measure(target, *arguments[target]) for target in order}
         row = counters.read(0)
     finally:
         counters.close()
@@ -159,8 +164,8 @@ def run_pairs(
     for number in range(_WARM_UPS + pairs):
         pair = run_pair(topic, url, overrides, worker_first=bool(number % 2))
         name = "warm-up" if number < _WARM_UPS else f"pair {number}"
-        bare, worker = (1e6 * usage.cpu_s / topic.records for usage in (pair.bare, pair.worker))
-        show(f"{name:>8}: bare {bare:.2f} µs, worker {worker:.2f} µs a record, ratio {pair.ratio:.2f}")
+        bare_us, worker_us = (1e6 * usage.cpu_s / topic.records for usage in (pair.bare, pair.worker))
+        show(f"{name:>8}: bare {bare_us:.2f} µs, worker {worker_us:.2f} µs a record, ratio {pair.ratio:.2f}")
         if number >= _WARM_UPS:
             measured.append(pair)
     return measured

@@ -17,13 +17,12 @@ from confluent_kafka import Consumer, TopicPartition
 
 from shipper.kafka.connection import create_client
 from shipper.kafka.consumer import consumer_settings
-from shipper.process.spawn import CONTEXT, SharedDescriptor
+from shipper.process.spawn import CONTEXT
 from shipper.settings import Settings
 
 WORKER = "shipper.process.worker:main"
 BARE = "benchmarks.measured:consume"
 
-_QUEUE_SHARE = 8  # the part of a worker's memory that it gives to librdkafka
 _TIMEOUT_S = 600.0
 _STEP_S = 0.25
 
@@ -56,14 +55,13 @@ class NotMeasuredError(Exception):
     """A run did not do what it was to do, so its figures would mean nothing."""
 
 
-def measure(target: str, settings: Settings, counters_fd: int) -> Usage:
-    """Run `target(0, 1, settings, counters_fd, True)`, a function named as `module:function`, in a process of its own.
+def measure(target: str, *arguments: object) -> Usage:
+    """Run a function, named as `module:function`, with these arguments in a process of its own.
 
     Raises: NotMeasuredError if the process ended before it could say what it used, or went on for ten minutes.
     """
     receiver, sender = CONTEXT.Pipe(duplex=False)
-    arguments = (sender, target, settings, SharedDescriptor(counters_fd))
-    process = CONTEXT.Process(target=_run_measured, args=arguments)
+    process = CONTEXT.Process(target=_run_measured, args=(sender, target, *arguments))
     process.start()
     sender.close()
     try:
@@ -82,13 +80,13 @@ def measure(target: str, settings: Settings, counters_fd: int) -> Usage:
     return usage
 
 
-def _run_measured(sender: Connection, target: str, settings: Settings, counters_fd: int) -> None:
+def _run_measured(sender: Connection, target: str, *arguments: object) -> None:
     module, _, name = target.partition(":")
     run: Callable[..., Any] = getattr(importlib.import_module(module), name)
     exit_code = 0
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
     try:
-        run(0, 1, settings, counters_fd, True)  # noqa: FBT003 - the supervisor's interface
+        run(*arguments)
     except SystemExit as exit_:
         exit_code = int(exit_.code or 0)
     after, ended = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
@@ -110,13 +108,14 @@ def _rss_peak_bytes() -> int:
     return int(kibibytes) * 1024
 
 
-def consume(_index: int, _workers: int, settings: Settings, _counters_fd: int, _until_caught_up: bool) -> None:  # noqa: FBT001 - the supervisor's interface
+def consume(settings: Settings, queue_bytes_max: int) -> None:
     """Run the yardstick: consume a whole topic, from the beginning to the end, and do nothing with the records.
 
-    The consumer has a worker's settings, and hands over as many records at once.
+    Args:
+        settings: a worker's; its consumer has the same settings, and hands over as many records at once.
+        queue_bytes_max: bound on librdkafka's queue, in bytes, as a worker has it.
     """
     kafka = settings.kafka
-    queue_bytes_max = settings.workers.memory_bytes_max // _QUEUE_SHARE
     consumer: Consumer = create_client(
         Consumer, dict(consumer_settings(kafka, worker=0, queue_bytes_max=queue_bytes_max))
     )
