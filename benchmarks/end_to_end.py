@@ -26,7 +26,8 @@ from shipper.devstack import parts
 from shipper.devstack.generate import Chunk, generate
 from shipper.devstack.kafka import make_topic
 from shipper.devstack.produce import produce_chunks
-from shipper.process import spawn, worker
+from shipper.kafka.consumer import queue_bytes_max
+from shipper.process import spawn
 from shipper.process.counters import Counters
 from shipper.process.spawn import SharedDescriptor
 from shipper.settings import Kafka, Settings
@@ -132,7 +133,7 @@ def run_pair(topic: Topic, url: str, overrides: Sequence[str] = (), *, worker_fi
     counters = Counters.create(1, settings.kafka.topics)
     try:
         arguments: dict[str, tuple[object, ...]] = {
-            BARE: (settings, settings.workers.memory_bytes_max // worker._QUEUE_SHARE),  # noqa: SLF001 - one bound, one place
+            BARE: (settings, queue_bytes_max(settings.workers.memory_bytes_max)),
             WORKER: (0, 1, settings, SharedDescriptor(counters.fd), True),
         }
         order = (WORKER, BARE) if worker_first else (BARE, WORKER)

@@ -180,8 +180,8 @@ def test_label_groups(per_record: PerRecord, streams: int) -> None:
 def build(metadata: pl.DataFrame) -> StreamSet:
     """Group the clean batch by its labels and encode its entries."""
     labels, stream_of_entry = RULES.labeller.group(CLEAN.fields.select(**RULES.labels), RECORDS)
-    rows = np.arange(RECORDS)
-    return encode.build(labels, stream_of_entry, rows, CLEAN.values, CLEAN.timestamp_ns, metadata)
+    rows, line_bytes = np.arange(RECORDS), np.array(list(map(len, CLEAN.values)))
+    return encode.build(labels, stream_of_entry, rows, CLEAN.values, line_bytes, CLEAN.timestamp_ns, metadata)
 
 
 METADATA = {"without_metadata": pl.DataFrame(), "with_metadata": CLEAN.fields.select(**RULES.metadata)}

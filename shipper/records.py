@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from operator import methodcaller
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +34,14 @@ class Message(Protocol):
     def timestamp(self) -> tuple[int, int]:
         """(type, milliseconds since the epoch); type 0 means that the record has none."""
         ...
+
+
+def headers_of(record: Message) -> Headers:
+    """Return a record's headers as they came; none if a name among them is no UTF-8: the client cannot give them."""
+    try:
+        return record.headers() or ()
+    except (SystemError, UnicodeDecodeError):  # confluent_kafka breaks its own contract here, with a SystemError
+        return ()
 
 
 class TopicPartition(NamedTuple):
@@ -87,17 +94,17 @@ class RecordBatch:
     @cached_property
     def values(self) -> list[bytes | None]:
         """The records' values, as they came."""
-        return list(map(methodcaller("value"), self.messages))
+        return self._column("value")
 
     @cached_property
     def partitions(self) -> Int32s:
         """Partition of each row, int32."""
-        return np.fromiter(map(methodcaller("partition"), self.messages), np.int32, len(self.messages))
+        return np.array(self._column("partition"), np.int32)
 
     @cached_property
     def offsets(self) -> Int64s:
         """Offset of each row, int64."""
-        return np.fromiter(map(methodcaller("offset"), self.messages), np.int64, len(self.messages))
+        return np.array(self._column("offset"), np.int64)
 
     @cached_property
     def bytes_in(self) -> int:
@@ -129,6 +136,10 @@ class RecordBatch:
     def timestamps_ms(self, rows: Sequence[int]) -> list[int]:
         """Kafka's own timestamp of the given rows, in milliseconds since the epoch; -1 where a record has none."""
         return [self.messages[row].timestamp()[1] for row in rows]
+
+    def _column(self, accessor: str) -> list[Any]:
+        """Call an accessor on every message; looked up once, in their class, it costs a fifth of what it does else."""
+        return list(map(getattr(type(self.messages[0]), accessor), self.messages)) if self.messages else []
 
     def __len__(self) -> int:
         return len(self.messages)

@@ -5,6 +5,13 @@ from shipper.settings import Kafka
 
 _FETCH_BYTES_MIN = 1_000_000  # librdkafka takes no less than its message.max.bytes
 
+_QUEUE_SHARE = 8
+
+
+def queue_bytes_max(memory_bytes_max: int) -> int:
+    """Return the bound on librdkafka's queue: an eighth of a worker's memory for records; in flight is the rest."""
+    return memory_bytes_max // _QUEUE_SHARE
+
 
 def consumer_settings(kafka: Kafka, *, worker: int, queue_bytes_max: int) -> dict[str, object]:
     """Return librdkafka's settings for a worker's consumer; `[kafka.client]` wins over speed, never over safety.

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from shipper.kafka.connection import Complaints, common_settings, create_client, explain
 from shipper.kafka.trouble import OnError, Throttle, Trouble, is_fatal
-from shipper.records import Message, RecordBatch, Rejected
+from shipper.records import Message, RecordBatch, Rejected, headers_of
 from shipper.settings import Settings
 
 _RETRY_WAIT_S = 5.0
@@ -54,14 +54,6 @@ def dead_letter_headers(record: Message, rejected: Rejected) -> list[tuple[str, 
         "dlq.timestamp_ms": str(record.timestamp()[1]),
     }
     return [(name, text.encode(errors="backslashreplace")) for name, text in headers.items()]
-
-
-def _headers(record: Message) -> Headers:
-    """Return a record's headers as they were; none if a name among them is no UTF-8: the client cannot give them."""
-    try:
-        return list(record.headers() or ())
-    except (SystemError, UnicodeDecodeError):  # confluent_kafka breaks its own contract here, with a SystemError
-        return []
 
 
 def producer_settings(settings: Settings) -> dict[str, object]:
@@ -132,7 +124,7 @@ class DeadLetters:
             return
         for it in rejected:
             record = batch.messages[it.row]
-            headers: Headers = [*_headers(record), *dead_letter_headers(record, it)]
+            headers: Headers = [*headers_of(record), *dead_letter_headers(record, it)]
             origin = f"{record.topic()}/{record.partition()}/{record.offset()}"
             self._unsent.append(_Letter(ticket, record.key(), record.value(), headers, origin))
         self._unconfirmed[ticket] += len(rejected)

@@ -28,6 +28,7 @@ _LENGTH_WIDTH = 4  # bytes of a padded varint for lengths: up to 256 MiB
 _TIME_WIDTH = 5  # the same for seconds and nanoseconds: up to 2^35
 _HEADER_WIDTH = 1 + _LENGTH_WIDTH + 3 + _TIME_WIDTH + 1 + _TIME_WIDTH + 1 + _LENGTH_WIDTH
 _LOW_BITS = 0x7F  # of a varint's byte; the high bit says that more follow
+_RADIX_STREAMS_MAX = 65_536
 _STREAM_OVERHEAD = 16  # tags and lengths of a stream and its label string, at most
 
 
@@ -36,6 +37,7 @@ def build(
     stream_of_entry: Int64s,
     rows: Int64s,
     lines: Sequence[bytes],
+    line_bytes: Int64s,
     timestamp_ns: Int64s,
     metadata: pl.DataFrame,
 ) -> StreamSet:
@@ -46,13 +48,16 @@ def build(
         stream_of_entry: int64 (entries); index into `labels`.
         rows: int64 (entries); where `lines` and `timestamp_ns` have the entry.
         lines: one per row of the batch.
+        line_bytes: int64, the length of each line.
         timestamp_ns: int64, one per row of the batch; not negative.
         metadata: a String column per name, one row per *entry*; null where an entry has none.
     """
-    order = np.argsort(stream_of_entry.astype(np.int32), kind="stable")
+    # numpy sorts 16 bits by radix, eight times as fast as more.
+    narrow = np.uint16 if len(labels) <= _RADIX_STREAMS_MAX else np.int32
+    order = np.argsort(stream_of_entry.astype(narrow), kind="stable")
     rows = rows[order]
-    picked = [lines[row] for row in rows.tolist()]
-    line_bytes = np.fromiter(map(len, picked), np.int64, len(rows))
+    picked = list(map(lines.__getitem__, rows.tolist()))
+    line_bytes = line_bytes[rows]
     pairs = _pairs(metadata)
     metadata_bytes = np.zeros(len(rows), np.int64)
     parts = [b""] * (3 * len(rows))

@@ -1,6 +1,7 @@
 """Loki's limits on a single entry, checked before the push: Loki would refuse the entry, and might say so to nobody."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -8,6 +9,9 @@ from shipper.records import Bools, Int64s, Reason, Rejected
 from shipper.settings import Limits
 
 _NS_PER_S = 1_000_000_000
+
+_Check = tuple[Reason, Bools, Callable[[int], str]]
+"""The reason, the rows that exceed the limit, and by how much a row does."""
 
 
 def exceeding(
@@ -27,22 +31,35 @@ def exceeding(
     """
     oldest_ns = now_ns - int(limits.entry_age_max_s * _NS_PER_S)
     newest_ns = now_ns + int(limits.entry_ahead_max_s * _NS_PER_S)
-    checks = (
-        (line_bytes > limits.line_bytes_max, Reason.LINE_TOO_LONG, line_bytes, f"bytes, over {limits.line_bytes_max}"),
+    line_max, metadata_max = limits.line_bytes_max, limits.structured_metadata_bytes_max
+    checks: tuple[_Check, ...] = (
+        (Reason.LINE_TOO_LONG, line_bytes > line_max, lambda row: f"{line_bytes[row]} bytes, over {line_max}"),
         (
-            metadata_bytes > limits.structured_metadata_bytes_max,
             Reason.METADATA_TOO_LARGE,
-            metadata_bytes,
-            f"bytes, over {limits.structured_metadata_bytes_max}",
+            metadata_bytes > metadata_max,
+            lambda row: f"{metadata_bytes[row]} bytes, over {metadata_max}",
         ),
-        (timestamp_ns < oldest_ns, Reason.TOO_OLD, timestamp_ns, f"ns, older than {oldest_ns}"),
-        (timestamp_ns > newest_ns, Reason.TOO_NEW, timestamp_ns, f"ns, newer than {newest_ns}"),
+        (
+            Reason.TOO_OLD,
+            timestamp_ns < oldest_ns,
+            lambda row: f"{_time(timestamp_ns[row])}, over {limits.entry_age_max_s:g} s ago",
+        ),
+        (
+            Reason.TOO_NEW,
+            timestamp_ns > newest_ns,
+            lambda row: f"{_time(timestamp_ns[row])}, over {limits.entry_ahead_max_s:g} s ahead",
+        ),
     )
     return list(_first_of_each(going.copy(), checks))
 
 
-def _first_of_each(going: Bools, checks: tuple[tuple[Bools, Reason, Int64s, str], ...]) -> Iterator[Rejected]:
-    for exceeds, reason, measure, limit in checks:
+def _first_of_each(going: Bools, checks: tuple[_Check, ...]) -> Iterator[Rejected]:
+    for reason, exceeds, describe in checks:
         for row in np.flatnonzero(exceeds & going).tolist():
-            yield Rejected(row, reason, f"{measure[row]} {limit}")
+            yield Rejected(row, reason, describe(row))
         going &= ~exceeds
+
+
+def _time(timestamp_ns: np.int64) -> str:
+    """Write a time as RFC 3339, to the second."""
+    return f"{datetime.fromtimestamp(int(timestamp_ns) // _NS_PER_S, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -17,6 +17,7 @@ from random import Random
 from types import FrameType
 
 from shipper.errors import ShipperError
+from shipper.kafka.consumer import queue_bytes_max
 from shipper.kafka.dlq import DeadLetters
 from shipper.kafka.offsets import OffsetTracker
 from shipper.kafka.source import Source
@@ -33,7 +34,6 @@ from shipper.settings import Settings
 
 _BATCH_BYTES = 4 * 1024 * 1024  # a batch of large records is cut short, so that it fits the bound on memory
 _BATCH_RECORDS_FIRST = 500  # before anything is known of the records' size
-_QUEUE_SHARE = 8  # librdkafka's queue gets an eighth of the memory, what is in flight the rest
 _HELD_S = 1.0  # so long we just wait for Loki; then partitions are paused, and Kafka is polled for its own sake
 _TICK_S = 1.0  # commits and gauges
 _WAIT_S = 0.05  # for Loki, when there is nothing else to do
@@ -85,8 +85,8 @@ class Worker:
         self._until_caught_up = until_caught_up
         self._rules = Rules.compile(settings)
         memory = settings.workers.memory_bytes_max
-        queue_bytes_max = memory // _QUEUE_SHARE
-        self._flights = Flights(memory - queue_bytes_max)
+        queue = queue_bytes_max(memory)
+        self._flights = Flights(memory - queue)
         self._tracker = OffsetTracker()
         self._letters = DeadLetters(settings, on_error=report.trouble)
         self._pusher = Pusher(settings.loki, encode=_body, random=Random())  # noqa: S311 - jitter, no secret
@@ -94,7 +94,7 @@ class Worker:
             settings,
             worker=index,
             workers=workers,
-            queue_bytes_max=queue_bytes_max,
+            queue_bytes_max=queue,
             listener=self,
             on_error=report.trouble,
         )
@@ -161,7 +161,8 @@ class Worker:
         prepared = prepare(batch, self._rules, now_ns=time.time_ns())
         self._report.taken(prepared, prepare_ns=time.monotonic_ns() - began_ns)
         self._record_bytes = max(batch.bytes_in / len(batch), 1)
-        self._reached.update({span.at: span.next_offset for span in batch.spans})
+        for span in batch.spans:
+            self._reached[span.at] = max(self._reached[span.at], span.next_offset)
         ticket = self._flights.start(prepared)
         self._tracker.taken(ticket, batch.spans)
         self._bury(ticket, prepared.rejected)
@@ -226,8 +227,8 @@ class Worker:
             self._push_and_settle(_WAIT_S)
             self._tick()
         self._pusher.stop(_STOP_S if len(self._flights) else 0)
-        self._push_and_settle(0)
         self._letters.close(_STOP_S)
+        self._push_and_settle(0)
         self._source.close()
         self._report.ended()
 
@@ -242,6 +243,7 @@ class Worker:
         if not done:
             return batch
         self._source.pause_some(done)
+        self._reached.update({at: targets[at] for at in done})
         limit = {at.partition: target for at, target in targets.items()}
         return RecordBatch(batch.topic, [m for m in batch.messages if m.offset() < limit[m.partition()]])
 

@@ -6,6 +6,7 @@ values, and a bad record costs itself (docs/decisions/0001-msgspec-beside-polars
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import msgspec
@@ -126,9 +127,10 @@ class _Layout:
         self.blank = self.struct()
 
     def columns(self, structs: Sequence[Any]) -> Iterable[tuple[str, Column]]:
-        # One tuple per column, whatever there is to take apart: also when there are no records.
-        columns = list(zip(*map(msgspec.structs.astuple, structs), strict=True)) or [()] * len(self._paths)
-        for path, child, column in zip(self._paths, self._children, columns, strict=True):
+        # All values in one list, and every so-many-th of it: zip(*…) would make an iterator per row.
+        values = list(chain.from_iterable(map(msgspec.structs.astuple, structs)))
+        for n, (path, child) in enumerate(zip(self._paths, self._children, strict=True)):
+            column = values[n :: len(self._paths)]
             if child is None:
                 yield path, column
             else:
@@ -161,7 +163,7 @@ def as_texts(name: str, column: Column) -> pl.Series:
     Returns: a String series named `name`, of the same length.
     """
     if not any(column) and column.count(None) == len(column):  # most fields that a request ID may come from are absent
-        return pl.repeat(None, len(column), dtype=pl.String, eager=True).alias(name)
+        return pl.Series(name, [None], dtype=pl.String).new_from_index(0, len(column))
     try:
         return pl.Series(name, column, dtype=pl.String, strict=True)
     except (TypeError, OverflowError):  # something is no string; the second is polars' answer to more than 128 bits

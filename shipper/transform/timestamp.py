@@ -19,6 +19,7 @@ SECONDS_END = 9_223_372_036
 
 NS_PER_S = 1_000_000_000
 _UNREADABLE = -1
+_UNITS_NS = 10 ** np.arange(10)
 _EPOCH_UNITS = ((10**11, 0), (10**14, 3), (10**17, 6), (2**63, 9))
 """An epoch number below the bound counts units of 10^-digits seconds."""
 
@@ -56,7 +57,7 @@ def resolve(ns: Int64s, digits: Int64s, offsets: Int64s) -> Int64s:
 
     Order inside a millisecond is kept, two equal lines stay two, and a second sending is identical to the first.
     """
-    return np.asarray(ns + offsets % 10 ** (9 - digits), np.int64)
+    return np.asarray(ns + offsets % _UNITS_NS[9 - digits], np.int64)
 
 
 def _where(kinds: list[type], kind: type) -> Bools:
@@ -83,17 +84,22 @@ def _fill(
 
 
 def _parse_rfc3339(texts: Sequence[str]) -> tuple[Int64s, Int64s]:
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    lengths = list(map(len, texts))
     ns = np.zeros(len(texts), np.int64)
     digits = np.full(len(texts), _UNREADABLE, np.int64)
-    for length in np.unique(lengths).tolist():
+    for length in set(lengths):
         if _SECONDS_WIDTH < length <= _LENGTH_MAX:
-            rows = np.flatnonzero(lengths == length)
-            joined = "".join(texts if len(rows) == len(texts) else [texts[row] for row in rows.tolist()])
-            # One byte a character, "?" for what is no ASCII; transposed, so that a position is a contiguous column.
-            matrix = np.frombuffer(joined.encode("ascii", "replace"), np.uint8).reshape(len(rows), length)
-            ns[rows], digits[rows] = _parse_matrix(np.ascontiguousarray(matrix.T))
+            if lengths.count(length) == len(texts):  # nearly always: one logger, one form
+                return _parse_equally_long(texts, length)
+            rows = np.flatnonzero(np.equal(lengths, length))
+            ns[rows], digits[rows] = _parse_equally_long([texts[row] for row in rows.tolist()], length)
     return ns, digits
+
+
+def _parse_equally_long(texts: Sequence[str], length: int) -> tuple[Int64s, Int64s]:
+    # One byte a character, "?" for what is no ASCII; transposed, so that a position is a contiguous column.
+    matrix = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8).reshape(len(texts), length)
+    return _parse_matrix(np.ascontiguousarray(matrix.T))
 
 
 def _parse_matrix(characters: npt.NDArray[np.uint8]) -> tuple[Int64s, Int64s]:
