@@ -46,6 +46,7 @@ class Member:
         self.lost: list[Sequence[TopicPartition]] = []
         self.committed: dict[TopicPartition, int] = {}
         self.troubles: list[tuple[Trouble, str]] = []
+        self.gone = 0
         self.batches: list[RecordBatch] = []
         self.tracker = OffsetTracker()
         self.acknowledges = True
@@ -81,6 +82,9 @@ class Member:
     def on_committed(self, positions: Mapping[TopicPartition, int]) -> None:
         self.tracker.committed(positions)
         self.committed.update(positions)
+
+    def on_gone(self, records: int) -> None:
+        self.gone += records
 
     def leave(self, timeout_s: float = 10.0) -> None:
         """Close, once; a member that leaves commits what it acknowledged."""

@@ -35,6 +35,9 @@ class Listener(Protocol):
     def on_committed(self, positions: Mapping[TopicPartition, int]) -> None:
         """Kafka holds these positions."""
 
+    def on_gone(self, records: int) -> None:
+        """So many records, as far as offsets tell, were deleted from Kafka before they were read."""
+
 
 class Partitions:
     """Keeps a consumer's assignment as it has to be.
@@ -103,6 +106,7 @@ class Partitions:
         policy = "earliest" if is_new else self._kafka.start
         start = start_offset(None if due < 0 else due, low=low, high=high, start=policy)
         if start.gone:
+            self._listener.on_gone(start.gone)
             self._on_error(
                 Trouble.OFFSET_OUT_OF_RANGE,
                 f"{at.topic}/{at.partition}: {start.gone} records from offset {due} on were deleted from Kafka before "

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import DupFd
@@ -64,13 +65,32 @@ def start_worker(
     """Start `target(index, workers, settings, counters_fd, until_caught_up)` in a process of its own."""
     arguments = (target, index, workers, settings, SharedDescriptor(counters_fd), until_caught_up)
     process = CONTEXT.Process(target=_work, args=arguments, name=f"shipper worker {index}", daemon=False)
-    process.start()
+    _start_deaf_to_interrupts(process)
     return process
 
 
-def _work(target: str, *arguments: object) -> None:
-    # Ctrl-C in a terminal reaches the whole group; the supervisor alone decides what becomes of it.
+def _start_deaf_to_interrupts(process: SpawnProcess) -> None:
+    """Start a process that Ctrl-C does not reach from its first instruction on.
+
+    In a terminal it reaches the whole group, and a Python that still imports dies of it with a traceback. The mask is
+    inherited where a handler is not; here, what came meanwhile arrives when it is taken off.
+    """
+    resource_tracker.ensure_running()  # its own start, which the first process would bring about, unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to whoever started this process: it decides what becomes of both."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _work(target: str, *arguments: object) -> None:
+    _ignore_interrupts()
     _resolve(target)(*arguments)
 
 
@@ -91,7 +111,7 @@ class Question:
         self._target = target
         self._connection, answers = CONTEXT.Pipe(duplex=False)
         self._process = CONTEXT.Process(target=_answer, args=(answers, target, settings), daemon=True)
-        self._process.start()
+        _start_deaf_to_interrupts(self._process)
         answers.close()
         self.sentinel = self._connection
 
@@ -124,8 +144,7 @@ class Question:
 
 
 def _answer(connection: Connection, target: str, settings: Settings) -> None:
-    # Whoever asked gets the terminal's Ctrl-C itself, and kills this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _ignore_interrupts()
     try:
         answer = _resolve(target)(settings)
     except ShipperError as error:

@@ -154,7 +154,7 @@ class Worker:
         return max(1, min(self._settings.kafka.batch_records_max, int(_BATCH_BYTES / self._record_bytes)))
 
     def _take(self, batch: RecordBatch) -> None:
-        batch = self._up_to_target(batch)
+        batch = self._due(batch)
         if not len(batch):
             return
         began_ns = time.monotonic_ns()
@@ -167,6 +167,24 @@ class Worker:
         self._tracker.taken(ticket, batch.spans)
         self._bury(ticket, prepared.rejected)
         self._finish(ticket)
+
+    def _due(self, batch: RecordBatch) -> RecordBatch:
+        """Leave out what is not ours to ship: partitions that were revoked meanwhile, records beyond a target."""
+        limits = {span.at: self._limit(span.at) for span in batch.spans}
+        beyond = [span.at for span in batch.spans if span.next_offset > limits[span.at]]
+        if self._until_caught_up and (done := [span.at for span in batch.spans if span.next_offset >= limits[span.at]]):
+            self._source.pause_some(done)
+            self._reached.update({at: limits[at] for at in done if at in self._reached})
+        if not beyond:
+            return batch
+        limit = {at.partition: offset for at, offset in limits.items()}
+        return RecordBatch(batch.topic, [m for m in batch.messages if m.offset() < limit[m.partition()]])
+
+    def _limit(self, at: TopicPartition) -> int:
+        """Return the offset before which a partition's records are to be shipped."""
+        if at not in self._partitions:
+            return 0
+        return self._partitions[at].target if self._until_caught_up else sys.maxsize
 
     def _push_and_settle(self, wait_s: float) -> None:
         waiting = self._flights.waiting
@@ -234,19 +252,6 @@ class Worker:
 
     # --- --until-caught-up
 
-    def _up_to_target(self, batch: RecordBatch) -> RecordBatch:
-        """Leave out what lies beyond the targets, and read no further in partitions that have reached theirs."""
-        if not self._until_caught_up:
-            return batch
-        targets = {span.at: self._partitions[span.at].target for span in batch.spans}
-        done = [span.at for span in batch.spans if span.next_offset >= targets[span.at]]
-        if not done:
-            return batch
-        self._source.pause_some(done)
-        self._reached.update({at: targets[at] for at in done})
-        limit = {at.partition: target for at, target in targets.items()}
-        return RecordBatch(batch.topic, [m for m in batch.messages if m.offset() < limit[m.partition()]])
-
     def _is_caught_up(self) -> bool:
         if not self._until_caught_up or len(self._flights):
             return False
@@ -294,6 +299,10 @@ class Worker:
         for at, offset in positions.items():
             if at in self._partitions:
                 self._partitions[at].set(committed=offset)
+
+    def on_gone(self, records: int) -> None:
+        """Count records that nobody will ever read; the source says where and why."""
+        self._row.add(lost_to_retention=records)
 
     def _show_paused(self, *, paused: bool) -> None:
         for partition in self._partitions.values():

@@ -73,6 +73,7 @@ def test_records_deleted_before_they_were_read_are_said_loudly(broker: Broker, j
     ((kind, text),) = later.troubles
     assert kind == Trouble.OFFSET_OUT_OF_RANGE
     assert text.startswith(f"{topic}/0: 20 records from offset 10 on were deleted")
+    assert later.gone == 20
 
 
 def test_records_deleted_while_paused_are_said_loudly_and_reading_goes_on(broker: Broker, join: Join) -> None:
@@ -87,6 +88,7 @@ def test_records_deleted_while_paused_are_said_loudly_and_reading_goes_on(broker
     assert values(member.read(170)) == [*lines(100), *lines(70, 130)]
     assert [kind for kind, _ in member.troubles] == [Trouble.OFFSET_OUT_OF_RANGE]
     assert "30 records from offset 100 on were deleted" in member.troubles[0][1]
+    assert member.gone == 30
     assert len(member.assigned) == 1
     assert member.lost == []
 
