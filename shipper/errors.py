@@ -4,6 +4,9 @@ A bad *record* is no exception: it is a value, `records.Rejected`. The classes b
 something. Every message says what was wrong, where (key, file, URL, topic), and what to do about it.
 """
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as a shell has it: 128 and the number of SIGINT."""
+
 
 class ShipperError(Exception):
     """Root of all errors that shipper raises on purpose; `exit_code` is what the process ends with."""

@@ -1,7 +1,7 @@
 """The command line. Each command loads the settings, calls one function, and ends with that function's exit code.
 
 Exit codes: 0 done, 1 something went wrong on the way, 2 the configuration or the command line is wrong, 3 something
-outside is not as it must be.
+outside is not as it must be, 130 Ctrl-C (`shipper run` drains instead, once it runs).
 """
 
 # ruff: noqa: PLC0415 - a command imports what it needs itself, so that `shipper --help` is quick
@@ -171,8 +171,8 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def main() -> None:
-    """Run the command line; the entry point. A mistake of the user's is told in red on stderr, without a traceback."""
+def run_app() -> None:
+    """Run the command line. A mistake of the user's is told in red on stderr, without a traceback."""
     try:
         app()
     except ShipperError as error:

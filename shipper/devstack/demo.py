@@ -25,6 +25,7 @@ from shipper.devstack.loki import LokiServer
 from shipper.devstack.produce import produce_chunks
 from shipper.devstack.server import Server, ServerFailedError
 from shipper.devstack.standin import LokiStandIn
+from shipper.errors import INTERRUPTED
 from shipper.kafka import topics
 from shipper.loki.query import LokiReader
 from shipper.settings import Settings
@@ -43,7 +44,6 @@ _LOOK_PERIOD_S = 0.25
 _WATCH_PERIOD_S = 1.0
 _STOP_TIMEOUT_S = 10.0
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_INTERRUPTED = 130  # as a shell has it: 128 and the number of SIGINT
 
 
 def run(*, records: int, keep: bool, kafka: bool, loki: bool, console: Console) -> int:
@@ -69,7 +69,7 @@ def run(*, records: int, keep: bool, kafka: bool, loki: bool, console: Console) 
             return _Demo(Path(folder), kafka=kafka, loki=loki, console=console).run(records, keep=keep)
     except KeyboardInterrupt:
         console.print("  stopped; nothing is left running", style="yellow")
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 class _Demo:

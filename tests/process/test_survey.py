@@ -1,5 +1,9 @@
 """What is asked before workers start: rules that compile, topics that exist, and how many partitions they have."""
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
 from shipper.devstack.broker import EmbeddedBroker
@@ -31,6 +35,21 @@ def test_a_bad_pattern_is_found_before_kafka_is_asked() -> None:
     )
     with pytest.raises(ConfigError, match="unclosed"):
         Question("shipper.process.survey:survey", settings).answer()
+
+
+def test_ctrl_c_at_the_first_instruction_of_a_process_does_not_reach_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The interpreter runs `sitecustomize` before anything that shipper could have a say in."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if 'from multiprocessing.spawn' in str(sys.orig_argv): os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    (tmp_path / "answers.py").write_text("import signal\ndef deaf(_): return signal.getsignal(signal.SIGINT).name")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert Question("answers:deaf", Settings()).answer() == signal.SIG_IGN.name
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_question_whose_process_crashes_is_answered_with_an_error() -> None:

@@ -1,5 +1,6 @@
 """The command line: examples, exit codes, clear errors, and a quick start."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,6 +140,22 @@ def test_check_goes_on_to_loki_when_kafka_is_away_and_ends_with_3(shipper: Shipp
     assert told.code == 3
     assert f"✗ Kafka              no Kafka broker can be reached at {kafka}" in told.out
     assert f"✗ Loki               nothing can be reached at {loki} (Connection refused): start Loki" in told.out
+
+
+def test_ctrl_c_while_libraries_are_loaded_ends_it_quietly_with_130(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("print('loading', flush=True)\nimport signal\nsignal.pause()\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "shipper", "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    ) as loading:
+        assert loading.stdout is not None
+        assert loading.stdout.readline() == b"loading\n"
+        loading.send_signal(signal.SIGINT)
+        _, err = loading.communicate(timeout=30)
+    assert (loading.returncode, err) == (130, b"")
 
 
 def test_check_prints_plain_words_where_the_terminal_has_no_marks(tmp_path: Path) -> None:
