@@ -45,7 +45,8 @@ def check(settings: Settings, problems: Problems) -> None:
 
 
 def _kafka(kafka: Kafka, problems: Problems) -> None:
-    if kafka.node_index >= kafka.node_count:
+    # In a group, Kafka deals: there the index only keeps the hosts' names apart.
+    if kafka.assignment == "pinned" and kafka.node_index >= kafka.node_count:
         problems.contradict(
             ("kafka.node_index", kafka.node_index),
             ("kafka.node_count", kafka.node_count),

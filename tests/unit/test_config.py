@@ -395,6 +395,7 @@ def test_what_kafka_loki_or_the_pipeline_cannot_take_is_refused(text: str, sente
     [
         '[[filters]]\nname = "x"\nbelow_level = "info"',
         '[kafka]\nbootstrap_servers = ["PLAINTEXT://a:1", "[::1]:9092", "b"]',
+        '[kafka]\nassignment = "group"\nnode_index = 7',
         '[loki]\nurl = "https://logs.example.com/prefix"',
         '[status]\nlisten = "[::1]:0"',
         '[labels]\na = "user.id"\nb = "user.name"\nc = "users"',
