@@ -1,10 +1,10 @@
 """Real workers between a real Kafka and a real Loki: killed, drained, stopped where they should, servers late."""
 
+import contextlib
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from messages import StoredMessage
 from shipper.devstack.generate import generate
 from shipper.devstack.kafka import KafkaServer, TopicFactory
 from shipper.devstack.loki import LokiServer
@@ -84,54 +85,46 @@ def test_a_worker_that_is_killed_comes_back_and_nothing_is_lost_or_stored_twice(
     assert committed(shipping) == ends(shipping)
 
 
-def test_sigterm_drains_what_is_in_flight_and_commits_it(shipping: Shipping) -> None:
-    write(shipping.bootstrap, shipping.topic, spread(records(200_000)))
+@contextlib.contextmanager
+def frozen(loki: LokiServer) -> Iterator[None]:
+    """Keep Loki from answering, for less time than a push waits."""
+    os.kill(loki.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(loki.pid, signal.SIGCONT)
+
+
+def test_sigterm_drains_what_is_in_flight_and_commits_it(shipping: Shipping, loki: LokiServer) -> None:
+    write(shipping.bootstrap, shipping.topic, spread(records(100_000)))
     with shipping.run() as running:
-        running.wait_for(lambda status: status["totals"]["delivered"] > 5_000)
-        running.process.send_signal(signal.SIGTERM)
+        _wait_until_delivered(running, 5_000)
+        with frozen(loki):
+            running.wait_for(lambda status: status["totals"]["in_flight"] > 10_000)
+            running.process.send_signal(signal.SIGTERM)
+            time.sleep(7)  # longer than a worker that gives up waits for its last pushes
         assert running.exit_code() == 0
         assert "given back" not in running.log()
 
     offsets = committed(shipping)
-    assert 0 < sum(offsets.values()) < 200_000, "it must have been stopped in the middle for this to show anything"
-    done = [
-        record
-        for record in read_topic(shipping.bootstrap, shipping.topic)
-        if record.offset() < offsets[record.partition()]
-    ]
-    shipping.judge(done)
+    assert 0 < sum(offsets.values()) < 100_000, "it must have been stopped in the middle for this to show anything"
+    shipping.judge(_before(offsets, read_topic(shipping.bootstrap, shipping.topic)))
 
     shipping.run_until_caught_up()
     shipping.judge()
 
 
-def test_until_caught_up_stops_exactly_where_kafka_ended_at_the_start(shipping: Shipping) -> None:
-    write(shipping.bootstrap, shipping.topic, spread(records(20_000)))
-    before = ends(shipping)
-    stop = threading.Event()
+def test_until_caught_up_stops_exactly_where_kafka_ended_at_the_start(shipping: Shipping, loki: LokiServer) -> None:
+    write(shipping.bootstrap, shipping.topic, spread(records(120_000)))
+    targets = ends(shipping)
+    with frozen(loki), shipping.run("--until-caught-up") as running:
+        running.wait_for(lambda status: len(status["partitions"]) == PARTITIONS and status["totals"]["in_flight"])
+        write(shipping.bootstrap, shipping.topic, spread(records(30_000, seed=2)))
+        os.kill(loki.pid, signal.SIGCONT)
+        assert running.exit_code() == 0, running.log()
 
-    def go_on_writing() -> None:
-        while not stop.is_set():
-            write(shipping.bootstrap, shipping.topic, spread(records(500, seed=2)))
-
-    writer = threading.Thread(target=go_on_writing)
-    writer.start()
-    try:
-        with shipping.run("--until-caught-up") as running:
-            assert running.exit_code() == 0, running.log()
-    finally:
-        stop.set()
-        writer.join()
-
-    offsets = committed(shipping)
-    after = ends(shipping)
-    assert all(before[n] <= offsets[n] < after[n] for n in range(PARTITIONS)), (before, offsets, after)
-    due = [
-        record
-        for record in read_topic(shipping.bootstrap, shipping.topic)
-        if record.offset() < offsets[record.partition()]
-    ]
-    shipping.judge(due)
+    assert committed(shipping) == targets
+    shipping.judge(_before(targets, read_topic(shipping.bootstrap, shipping.topic)))
 
 
 def test_workers_leave_by_themselves_when_the_supervisor_is_killed(shipping: Shipping) -> None:
@@ -203,6 +196,10 @@ def test_memory_stays_bounded_while_loki_is_away(shipping: Shipping) -> None:
 
 def _wait_until_paused(running: Running) -> dict[str, Any]:
     return running.wait_for(lambda status: any(partition["paused"] for partition in status["partitions"]))
+
+
+def _before(offsets: Mapping[int, int], stored: Sequence[StoredMessage]) -> list[StoredMessage]:
+    return [record for record in stored if record.offset() < offsets[record.partition()]]
 
 
 def _wait_until_delivered(running: Running, records: int) -> None:
