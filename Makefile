@@ -61,12 +61,12 @@ demo: install ## ships 500,000 records from an embedded broker to an embedded Lo
 
 .PHONY: parts
 parts: install-dev ## fetches and builds the real servers (Kafka, Loki, Prometheus, nginx, Chromium) into a cache
-	@$(BIN)/python -m shipper.devstack.parts $(ARGS)
+	@$(BIN)/python -m shipper.devstack.fetch $(ARGS)
 
 # A part that cannot be had costs its tests only, unless SHIPPER_REQUIRE_REAL=1.
 .PHONY: parts-if-possible
 parts-if-possible: install-dev
-	@$(BIN)/python -m shipper.devstack.parts || [ "$${SHIPPER_REQUIRE_REAL:-0}" != 1 ]
+	@$(BIN)/python -m shipper.devstack.fetch || [ "$${SHIPPER_REQUIRE_REAL:-0}" != 1 ]
 
 .PHONY: test
 test: parts-if-possible ## runs the whole suite against the real servers

@@ -1,13 +1,14 @@
-"""What `shipper check` asks Loki: is it there, is it Loki, does it take our pushes, and are its limits ours."""
+"""What `shipper check` asks Loki: is it there, is it Loki, does it take our pushes, and how is it configured."""
 
 import re
 from collections.abc import Iterator
 
 import requests
 
+from shipper.cli import check_loki_config
 from shipper.cli.finding import Finding, Mark
 from shipper.loki.connection import session
-from shipper.settings import Limits, Loki
+from shipper.settings import Loki
 
 _EMPTY_PUSH = b"\x00"  # an empty PushRequest as a snappy block: Loki checks path, tenant and form, and stores nothing
 _EMPTY_ANSWER = "at least one valid stream"
@@ -31,7 +32,7 @@ def findings(loki: Loki) -> Iterator[Finding]:
         yield _ready(http, loki)
         yield _version(http, loki)
         yield _push(http, loki)
-        yield from _limits(http, loki)
+        yield from _config(http, loki)
     except _UnreachableError as error:
         yield Finding(Mark.FAILED, "Loki", str(error))
 
@@ -126,67 +127,10 @@ def _push(http: requests.Session, loki: Loki) -> Finding:
     return Finding(Mark.FAILED, "Loki push", sentence)
 
 
-def _limits(http: requests.Session, loki: Loki) -> Iterator[Finding]:
-    """Compare Loki's limits with ours; /config has them, and is often closed, with good reason."""
+def _config(http: requests.Session, loki: Loki) -> Iterator[Finding]:
+    """Look at Loki's configuration, which is often closed, with good reason."""
     answer = _ask(http, loki, "GET", "/config")
-    if not answer.ok or "\nlimits_config:" not in answer.text:
-        yield Finding(
-            Mark.NOTE, "Loki limits", "not readable from here; compare [loki.limits] with its limits_config by hand"
-        )
-        return
-    theirs = dict(re.findall(r"^  (\w+): (\S+)$", answer.text.partition("\nlimits_config:")[2], re.MULTILINE))
-    sentences = [*compare_limits(loki.limits, theirs)]
-    burst_bytes = float(theirs.get("ingestion_burst_size_mb", "inf")) * 1024**2
-    for sentence in sentences:
-        yield Finding(Mark.NOTE, "Loki limits", sentence)
-    if theirs.get("allow_structured_metadata") == "false":
-        yield Finding(
-            Mark.FAILED,
-            "Loki limits",
-            "allow_structured_metadata is false there, so it refuses our entries: set it to true, or empty "
-            "[structured_metadata] and set malformed.policy to dead_letter",
-        )
-    if burst_bytes < loki.request_bytes_max:
-        yield Finding(
-            Mark.FAILED,
-            "Loki limits",
-            f"ingestion_burst_size_mb is {theirs['ingestion_burst_size_mb']} there, so requests of "
-            f"loki.request_bytes_max = {loki.request_bytes_max} would be refused for ever: lower it, or raise Loki's",
-        )
-    elif not sentences:
-        yield Finding(Mark.OK, "Loki limits", "none is lower than [loki.limits]")
-
-
-def compare_limits(ours: Limits, theirs: dict[str, str]) -> Iterator[str]:
-    """Yield a sentence for each limit that is lower in Loki's `limits_config`; 0 means without limit there."""
-    pairs = {
-        "max_line_size": ("line_bytes_max", ours.line_bytes_max),
-        "max_label_names_per_series": ("label_count_max", ours.label_count_max),
-        "max_label_name_length": ("label_name_bytes_max", ours.label_name_bytes_max),
-        "max_label_value_length": ("label_value_bytes_max", ours.label_value_bytes_max),
-        "max_structured_metadata_entries_count": ("structured_metadata_count_max", ours.structured_metadata_count_max),
-        "max_structured_metadata_size": ("structured_metadata_bytes_max", ours.structured_metadata_bytes_max),
-        "creation_grace_period": ("entry_ahead_max_s", ours.entry_ahead_max_s),
-    }
-    if theirs.get("reject_old_samples") != "false":
-        pairs["reject_old_samples_max_age"] = ("entry_age_max_s", ours.entry_age_max_s)
-    for name, (key, value) in pairs.items():
-        limit = parse_limit(theirs.get(name, "0"))
-        if 0 < limit < value:
-            yield (
-                f"{name} is {theirs[name]} there, and loki.limits.{key} is {value:,.10g} here: what lies between costs "
-                f"pushes that are refused; set it to {limit:g}"
-            )
-
-
-def parse_limit(text: str) -> float:
-    """Return a limit of Loki's as a plain number: `256KB` in bytes, `1h30m` in seconds, `15` as it is; 0 if unknown."""
-    if size := re.fullmatch(r"([\d.]+)([KMGT]?)B", text):
-        return float(size[1]) * 1024.0 ** "_KMGT".index(size[2] or "_")
-    if re.fullmatch(r"(\d+(ms|[smhdwy]))+", text):
-        seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
-        return float(sum(int(part[1]) * seconds[part[2]] for part in re.finditer(r"(\d+)(ms|[smhdwy])", text)))
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
+    yield from check_loki_config.findings(loki, answer.text if answer.ok else "")
 
 
 def _is_html(answer: requests.Response) -> bool:

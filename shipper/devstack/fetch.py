@@ -36,7 +36,7 @@ _ERROR_LINES = 6
 _LOG_WIDTH = 140
 _TOOL_SOURCES = {
     "mvn": "Install Maven (Debian: `apt-get install maven`).",
-    "go": "Install Go from https://go.dev/dl, in the version that recipes/loki/go.mod names or newer.",
+    "go": "Install Go, in the version that recipes/loki/go.mod names or newer.",
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
@@ -202,7 +202,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns: exit code: 0 when all are there, 3 when some cannot be had.
     """
-    parser = argparse.ArgumentParser(prog="python -m shipper.devstack.parts", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m shipper.devstack.fetch", description=main.__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}")
     names: Sequence[str] = parser.parse_args(arguments).parts or DEFAULT_PARTS
     if unknown := [name for name in names if name not in PARTS]:
@@ -214,3 +214,7 @@ def main(arguments: Sequence[str]) -> int:
         missing = get_all(absent, report)
     console.print(_table(names, absent, missing))
     return 3 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,7 @@ What is fetched or built lies outside the checkout, in one folder per part and v
 `$SHIPPER_PARTS_DIR`, else `$XDG_CACHE_HOME/shipper/parts`, else `~/.cache/shipper/parts`. What the operating system
 packages is taken from the PATH.
 
-`python -m shipper.devstack.parts [PART…]` gets what is missing and prints what there is.
+`python -m shipper.devstack.fetch [PART…]` gets what is missing and prints what there is.
 """
 
 import functools
@@ -151,7 +151,7 @@ def where(part: Part) -> Path:
         return _where_on_path(part)
     whole = part.folder / part.program if part.program else part.folder
     if not whole.exists():
-        command = f"{sys.executable} -m shipper.devstack.parts {part.name}"
+        command = f"{sys.executable} -m shipper.devstack.fetch {part.name}"
         raise PartMissingError(part.name, f"{whole} is not there", f"Run `make parts`, or `{command}`.")
     if part.name == "kafka":
         java()
@@ -172,16 +172,6 @@ def find(name: str) -> Path | None:
         return locate(name)
     except PartMissingError:
         return None
-
-
-def ensure(name: str) -> Path:
-    """Return where a part lies, and fetch, build or install it first if it is missing.
-
-    Raises: PartMissingError when it cannot be had here.
-    """
-    from shipper.devstack.fetch import fetch  # noqa: PLC0415 - `fetch` needs the parts of this file
-
-    return find(name) or fetch(PARTS[name])
 
 
 def java() -> Path:
@@ -220,9 +210,3 @@ def _where_on_path(part: PackagedPart) -> Path:
     install = f"apt-get install --no-install-recommends {' '.join(part.packages)}"
     way_out = f"On Debian, as root: `{install}`; elsewhere put it on the PATH."
     raise PartMissingError(part.name, f"there is no `{part.programs[0]}` on the PATH", way_out)
-
-
-if __name__ == "__main__":
-    from shipper.devstack.fetch import main
-
-    sys.exit(main(sys.argv[1:]))

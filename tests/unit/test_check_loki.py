@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from shipper.cli.check_loki import compare_limits, explain_failure, findings, parse_limit
+from shipper.cli.check_loki import explain_failure, findings
 from shipper.cli.finding import Finding, Mark
 from shipper.devstack.server import free_port
-from shipper.settings import Limits, Loki, Secret
+from shipper.settings import Loki, Secret
 
 Answer = tuple[int, str, str]
 """Status, content type, body."""
@@ -133,17 +133,9 @@ def test_failures_are_told_in_one_sentence(error: requests.RequestException, sen
     assert sentence in explain_failure(error, Loki(url="http://x"))
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("256KB", 262_144), ("0B", 0), ("1.5MB", 1_572_864), ("15", 15), ("1w", 604_800), ("1h30m", 5400), ("true", 0)],
-)
-def test_limits_are_read_as_loki_writes_them(text: str, number: float) -> None:
-    assert parse_limit(text) == number
-
-
-def test_only_limits_that_are_lower_there_are_told() -> None:
-    theirs = {"max_line_size": "1KB", "max_label_names_per_series": "30", "max_label_value_length": "0"}
-    (sentence,) = compare_limits(Limits(), theirs)
-    assert sentence.startswith("max_line_size is 1KB there, and loki.limits.line_bytes_max is 262,144 here")
-    assert [*compare_limits(Limits(), {"reject_old_samples": "false", "reject_old_samples_max_age": "1h"})] == []
-    assert len([*compare_limits(Limits(), {"reject_old_samples": "true", "reject_old_samples_max_age": "1h"})]) == 1
+def test_a_configuration_that_is_closed_is_told_and_no_failure(play: Play) -> None:
+    answers = {"/ready": READY, "/loki/api/v1/push": REFUSED_AS_LOKI_DOES}
+    for closed in ((403, "text/plain", "no"), (200, "text/html", HTML), (404, "text/plain", "\nlimits_config:\n")):
+        told = [*findings(Loki(url=play({**answers, "/config": closed})))]
+        assert told[-1].mark is Mark.NOTE
+        assert "compare [loki.limits] with its limits_config by hand" in told[-1].detail

@@ -6,6 +6,8 @@ const EVERY_MS = 1000;
 const PATIENCE_MS = 4000;
 const SAMPLES_MAX = 600;
 const PARTITIONS_SHOWN = 100;
+// A partition that is a batch behind is well: its bar must not look full because the others have even less.
+const LAG_FULL_MIN = 10_000;
 const MARKS = { running: ["good", "●"], ok: ["good", "●"], done: ["good", "✓"], starting: ["fair", "◌"], draining: ["fair", "◔"],
   retrying: ["fair", "▲"], degraded: ["bad", "▲"], restarting: ["bad", "▲"], refusing: ["bad", "■"], stopped: ["bad", "■"] };
 
@@ -89,7 +91,7 @@ function showLag(cell, partition) {
     cell.append(bar);
   }
   const [rail, number] = cell.firstChild.children;
-  rail.firstChild.style.width = `${(100 * (partition.lag_records ?? 0)) / Math.max(1, partition.most)}%`;
+  rail.firstChild.style.width = `${(100 * (partition.lag_records ?? 0)) / partition.most}%`;
   say(number, whole(partition.lag_records));
 }
 
@@ -154,7 +156,7 @@ function showStatus(status, now) {
   say(at("loki-since"), loki.since ? `for ${duration(Math.max(0, Math.floor((now - Date.parse(loki.since)) / 1000)))}` : "");
   say(at("loki-error"), loki.last_error ? `last error: ${loki.last_error}` : "no error so far");
   fill(at("workers"), status.workers.map((worker) => [`${worker.index}`, worker]), WORKER_COLUMNS);
-  const most = Math.max(1, ...lags);
+  const most = Math.max(LAG_FULL_MIN, ...lags);
   const shown = status.partitions.length > PARTITIONS_SHOWN
     ? [...status.partitions].sort((one, other) => (other.lag_records ?? 0) - (one.lag_records ?? 0)).slice(0, PARTITIONS_SHOWN)
     : status.partitions;
