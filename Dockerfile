@@ -10,7 +10,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 
 WORKDIR /build
-COPY locks/runtime.txt locks/demo.txt locks/
+COPY locks/runtime.txt locks/build.txt locks/
 
 # The packages first: this layer changes with the lock file only. Wheels only, so nothing is compiled here.
 RUN python -m venv --without-pip /opt/shipper \
@@ -18,7 +18,7 @@ RUN python -m venv --without-pip /opt/shipper \
 
 # What builds the wheel (hatchling) comes from a lock file too: `pip` would otherwise fetch it unchecked.
 RUN python -m venv /opt/tools \
-    && /opt/tools/bin/pip install --require-hashes --only-binary :all: -r locks/demo.txt
+    && /opt/tools/bin/pip install --require-hashes --only-binary :all: -r locks/build.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY shipper shipper

@@ -109,18 +109,19 @@ contracts: install-dev ## checks which module may import which
 
 # --- keeping ----------------------------------------------------------------------------------------------------------
 
-# dev.txt holds everything; the other two take its versions. Given versions stay: `make lock ARGS=--upgrade` renews them.
+# dev.txt holds everything; the others take its versions. Given versions stay: `make lock ARGS=--upgrade` renews them.
 COMPILE = "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(ARGS)
 
 .PHONY: lock
-lock: install ## writes the three lock files anew from pyproject.toml
+lock: install ## writes the lock files anew from pyproject.toml and locks/build.in
 	@tools="$$(mktemp -d)"; trap 'rm -rf "$$tools"' EXIT; \
 	$(BIN)/python -m venv "$$tools"; \
 	"$$tools/bin/python" -m pip --disable-pip-version-check --quiet install uv; \
 	$(COMPILE) pyproject.toml locks/build.in --extra demo --group pyproject.toml:dev --output-file locks/dev.txt; \
 	$(COMPILE) pyproject.toml locks/build.in --extra demo --constraint locks/dev.txt --output-file locks/demo.txt; \
-	$(COMPILE) pyproject.toml --constraint locks/dev.txt --output-file locks/runtime.txt
+	$(COMPILE) pyproject.toml --constraint locks/dev.txt --output-file locks/runtime.txt; \
+	$(COMPILE) locks/build.in --constraint locks/dev.txt --output-file locks/build.txt
 	@! grep -n -E '^(-i|--index-url|--extra-index-url|--find-links|--trusted-host)|://' locks/*.txt
 
 .PHONY: clean
