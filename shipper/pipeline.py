@@ -14,7 +14,7 @@ All columns below have one element per record (row) of the batch; `going` says w
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ import polars as pl
 
 from shipper.errors import ConfigError
 from shipper.loki import encode, limits
-from shipper.records import Bools, Int64s, Prepared, RecordBatch, Rejected
+from shipper.records import Bools, Int64s, Prepared, Reason, RecordBatch, Rejected, StreamSet
 from shipper.settings import Paths, Settings
 from shipper.transform import enrich, level, timestamp
 from shipper.transform import filter as filter_rules
@@ -139,6 +139,25 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
         filtered=filtered,
         malformed=dict(Counter(fault.reason for row, fault in decoded.faults.items() if going[row])),
     )
+
+
+def prepare_all(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Iterator[Prepared]:
+    """Prepare a batch; if that fails, its halves, down to the one record that is the cause: it costs nobody else.
+
+    It fails only by a mistake of ours. Without this the same record would end every worker that comes to it.
+
+    Returns: preparations that together cover the batch, in its order.
+    """
+    try:
+        yield prepare(batch, rules, now_ns=now_ns)
+    except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 - whatever it is, it is about one record
+        if len(batch) > 1:
+            for half in batch.halves():
+                yield from prepare_all(half, rules, now_ns=now_ns)
+        else:
+            nothing = np.zeros(0, np.int64)
+            streams = StreamSet((), np.zeros(1, np.int64), b"", np.zeros(1, np.int64), nothing)
+            yield Prepared(batch, streams, (), (Rejected(0, Reason.INTERNAL_ERROR, repr(error)),))
 
 
 def _timestamps(decoded: Decoded, batch: RecordBatch, rules: Rules) -> Int64s:

@@ -36,14 +36,6 @@ class Message(Protocol):
         ...
 
 
-def headers_of(record: Message) -> Headers:
-    """Return a record's headers as they came; none if a name among them is no UTF-8: the client cannot give them."""
-    try:
-        return record.headers() or ()
-    except (SystemError, UnicodeDecodeError):  # confluent_kafka breaks its own contract here, with a SystemError
-        return ()
-
-
 class TopicPartition(NamedTuple):
     """Names one partition; hashable, unlike confluent_kafka's own class of that name."""
 
@@ -63,6 +55,7 @@ class Reason(StrEnum):
     TOO_OLD = "too_old"
     TOO_NEW = "too_new"
     REFUSED_BY_LOKI = "refused_by_loki"
+    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +83,20 @@ class RecordBatch:
 
     topic: str
     messages: Sequence[Message]
+    _headers: dict[int, Headers] = field(default_factory=dict, repr=False, compare=False)
+
+    def headers(self, row: int) -> Headers:
+        """Return a record's headers as they came; none if a name among them is no UTF-8: the client cannot give them.
+
+        A message is asked once only: confluent_kafka raises SystemError for such a name, and asked again it hands out
+        memory that is not its own.
+        """
+        if row not in self._headers:
+            try:
+                self._headers[row] = self.messages[row].headers() or ()
+            except (SystemError, UnicodeDecodeError):
+                self._headers[row] = ()
+        return self._headers[row]
 
     @cached_property
     def values(self) -> list[bytes | None]:
@@ -136,6 +143,11 @@ class RecordBatch:
     def timestamps_ms(self, rows: Sequence[int]) -> list[int]:
         """Kafka's own timestamp of the given rows, in milliseconds since the epoch; -1 where a record has none."""
         return [self.messages[row].timestamp()[1] for row in rows]
+
+    def halves(self) -> tuple["RecordBatch", "RecordBatch"]:
+        """Two batches that carry the same records in the same order; only for batches of two or more."""
+        middle = len(self) // 2
+        return RecordBatch(self.topic, self.messages[:middle]), RecordBatch(self.topic, self.messages[middle:])
 
     def _column(self, accessor: str) -> list[Any]:
         """Call an accessor on every message; looked up once, in their class, it costs a fifth of what it does else."""

@@ -92,6 +92,9 @@ HOSTILE: Final[dict[str, Hostile]] = {
     # Nesting.
     "200 levels, skipped": Hostile(_with(b'"a":' + _nested(200)), SHIPPED),
     "200 levels, named": Hostile(b'{"userId":' + _nested(200) + b"}", SHIPPED),
+    "200 levels in every named field": Hostile(
+        b'{"service":%s,"level":%s,"requestId":%s,"userId":%s,"timestamp":%s}' % ((_nested(200),) * 5), SHIPPED
+    ),
     "200 levels of objects": Hostile(_with(b'"a":' + _nested(200, b'{"a":', b"}").replace(b":}", b":1}")), SHIPPED),
     "5000 levels": Hostile(_with(b'"a":' + _nested(5000)), Reason.TOO_DEEP),
     "5000 levels, named": Hostile(b'{"userId":' + _nested(5000) + b"}", Reason.TOO_DEEP),

@@ -14,6 +14,7 @@ _TENANT = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9!\-_.*'()]{0,150}")
 _PORT_MAX = 65_535
 # Protobuf's tags and lengths around an entry: about 40 bytes, and 8 for each pair of structured metadata.
 _ENTRY_OVERHEAD_BYTES = 64
+_ESCAPED_BYTES = 6  # what a byte of a label value can become where it must be escaped
 _PAIR_OVERHEAD_BYTES = 8
 
 _OURS = {
@@ -135,7 +136,7 @@ def _given(loki: Loki, name: str) -> str:
 def _sizes(settings: Settings, problems: Problems) -> None:
     loki, limits = settings.loki, settings.loki.limits
     names = [*settings.labels.fields, *settings.labels.static]
-    labels = sum(len(name) + limits.label_value_bytes_max + _PAIR_OVERHEAD_BYTES for name in names)
+    labels = sum(len(name) + _ESCAPED_BYTES * limits.label_value_bytes_max + _PAIR_OVERHEAD_BYTES for name in names)
     pairs = min(len(settings.structured_metadata) + 1, limits.structured_metadata_count_max) * _PAIR_OVERHEAD_BYTES
     around = limits.structured_metadata_bytes_max + labels + pairs + _ENTRY_OVERHEAD_BYTES
     if limits.line_bytes_max + around > loki.request_bytes_max:

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from shipper.kafka.connection import Complaints, common_settings, create_client, explain
 from shipper.kafka.trouble import OnError, Throttle, Trouble, is_fatal
-from shipper.records import Message, RecordBatch, Rejected, headers_of
+from shipper.records import Message, RecordBatch, Rejected
 from shipper.settings import Settings
 
 _RETRY_WAIT_S = 5.0
@@ -124,7 +124,7 @@ class DeadLetters:
             return
         for it in rejected:
             record = batch.messages[it.row]
-            headers: Headers = [*headers_of(record), *dead_letter_headers(record, it)]
+            headers: Headers = [*batch.headers(it.row), *dead_letter_headers(record, it)]
             origin = f"{record.topic()}/{record.partition()}/{record.offset()}"
             self._unsent.append(_Letter(ticket, record.key(), record.value(), headers, origin))
         self._unconfirmed[ticket] += len(rejected)

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 
 from shipper.records import Prepared, PushRequest, Reason, RecordBatch, Rejected
 
+_RECORD_BYTES = 512
+"""What a record takes beside its value and its entry: the client's object, its key, its places in columns."""
+_LETTER_BYTES = 1_536
+"""What a letter takes beside its record: headers with the reason, a place in the producer's queue."""
+
 
 @dataclass(slots=True)
 class Flight:
@@ -51,19 +56,19 @@ class Flights:
     def start(self, prepared: Prepared) -> int:
         """Take a batch in; returns its ticket. Its requests are waiting then, its letters are the caller's to send."""
         self._tickets += 1
-        bytes_held = prepared.batch.bytes_in + len(prepared.streams.entries)
-        letters = Counter(rejected.reason for rejected in prepared.rejected)
-        self._flights[self._tickets] = Flight(prepared.batch, len(prepared.requests), bytes_held, letters)
+        batch, letters = prepared.batch, Counter(rejected.reason for rejected in prepared.rejected)
+        bytes_held = batch.bytes_in + len(prepared.streams.entries) + _RECORD_BYTES * len(batch)
+        bytes_held += _LETTER_BYTES * letters.total()
+        self._flights[self._tickets] = Flight(batch, len(prepared.requests), bytes_held, letters)
         self.bytes_held += bytes_held
         self.waiting.extend((self._tickets, request) for request in prepared.requests)
         return self._tickets
 
-    def pushed(self, ticket: int, refused: tuple[Rejected, ...]) -> Flight:
+    def pushed(self, ticket: int, refused: tuple[Rejected, ...]) -> None:
         """A request of the batch is done with; what Loki refused becomes letters that the caller sends."""
         flight = self._flights[ticket]
         flight.requests_left -= 1
         flight.letters.update(rejected.reason for rejected in refused)
-        return flight
 
     def confirmed(self, ticket: int) -> Counter[Reason]:
         """All letters of the batch are confirmed; returns them by reason."""

@@ -90,7 +90,7 @@ METRICS = (
         "shipper_commit_errors_total", "counter", _WORKER, "Offset commits that failed; the next one covers them."
     ),
     Described("shipper_kafka_errors_total", "counter", _WORKER, "Errors that the Kafka client reported."),
-    Described("shipper_stage_seconds_total", "counter", ("worker", "stage"), "Time spent in poll, prepare and encode."),
+    Described("shipper_prepare_seconds_total", "counter", ("worker",), "Time spent preparing batches."),
     Described("shipper_partition_committed_offset", "gauge", _PARTITION, "Next offset to consume after a crash."),
     Described("shipper_partition_high_watermark_offset", "gauge", _PARTITION, "Offset after the last record in Kafka."),
     Described(
@@ -225,8 +225,7 @@ class _Looked(Collector):
         rules = (slots.EMPTY_RULE, *self._look.rules)
         for rule, number in zip(rules, row.family("filtered").values(), strict=False):
             yield "shipper_records_filtered_total", (worker, rule), number
-        for stage in ("poll", "prepare", "encode"):
-            yield "shipper_stage_seconds_total", (worker, stage), row[f"{stage}_ns"] / 1e9
+        yield "shipper_prepare_seconds_total", (worker,), row["prepare_ns"] / 1e9
 
     def _worker_samples(self) -> Iterator[Sample]:
         for worker in self._look.workers:

@@ -7,17 +7,30 @@ second stream of log lines: the first is written at once, those that follow as o
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from shipper.kafka.trouble import Trouble
 from shipper.logs import Level, Log
 from shipper.loki.client import Attempt
 from shipper.loki.verdict import LokiState, Outcome, loki_state
 from shipper.process.row import Row
+from shipper.process.slots import State
 from shipper.records import Prepared, Reason, Rejected
 
 _QUIET_S = 10.0
 _TROUBLE_S = 40.0
 """Kafka's clients repeat themselves every 30 s while something is wrong: silent for longer, all is well again."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """What was said, and how much of the same was kept back since; the latest of it stands for all."""
+
+    level: Level
+    message: str
+    context: dict[str, object]
+    due: float
+    number: int = 0
 
 
 class Report:
@@ -40,16 +53,15 @@ class Report:
     ) -> None:
         self.row = row
         self._log, self._clock, self._now_ms = log, clock, now_ms
-        self._quiet_until: dict[str, float] = {}
-        self._kept_back: Counter[str] = Counter()
-        self._loki = LokiState.OK
+        self._kept_back: dict[str, _Line] = {}
+        self._loki, self._loki_since_ms = LokiState.OK, now_ms()
         self._in_flight = 0
         self._trouble_at: float | None = None
         self._letters_stuck = False
         row.loki("ok", now_ms())
         row.kafka("ok", now_ms())
 
-    def taken(self, prepared: Prepared, *, prepare_ns: int) -> None:
+    def taken(self, prepared: Prepared) -> None:
         """A batch came from Kafka and was prepared: what is filtered is settled, the rest is in flight."""
         batch = prepared.batch
         filtered = sum(prepared.filtered.values())
@@ -63,7 +75,6 @@ class Report:
                 bytes_in=batch.bytes_in,
                 malformed=malformed,
                 batches=1,
-                prepare_ns=prepare_ns,
             )
             for rule, records in prepared.filtered.items():
                 row.count("filtered", rule, records)
@@ -81,10 +92,13 @@ class Report:
             row.observe_push(attempt.seconds)
         state = loki_state(attempt.outcome)
         if state is not self._loki:
-            self._loki = state
-            self.row.loki(state.value, self._now_ms(), attempt.detail)
+            self._loki, self._loki_since_ms = state, self._now_ms()
             if state is LokiState.OK:
+                self.row.loki("ok", self._loki_since_ms)
                 self._log("info", "Loki takes entries again")
+        if state is not LokiState.OK:
+            shown: State = "refusing" if state is LokiState.REFUSING else "retrying"
+            self.row.loki(shown, self._loki_since_ms, attempt.detail)
         if attempt.outcome is not Outcome.DELIVERED:
             level: Level = "error" if state is LokiState.REFUSING else "warn"
             self._say(
@@ -131,7 +145,7 @@ class Report:
             self.row.kafka("retrying", self._now_ms(), text)
         self._trouble_at = self._clock()
         level: Level = "error" if kind is Trouble.OFFSET_OUT_OF_RANGE else "warn"
-        self._say(level, kind, text, 1)
+        self._say(level, f"{kind}.{text}" if kind is Trouble.OFFSET_OUT_OF_RANGE else kind, text, 1)
 
     def committed(self) -> None:
         """Kafka took a commit, so it answers."""
@@ -139,7 +153,10 @@ class Report:
         self._kafka_answers()
 
     def tick(self) -> None:
-        """Some time has passed: Kafka has had none to complain of, if it has not."""
+        """Some time has passed: lines that were kept back are due, and Kafka is well if nobody complained of it."""
+        now = self._clock()
+        for kind in [kind for kind, line in self._kept_back.items() if now >= line.due]:
+            self._write(kind)
         if self._trouble_at is not None and self._clock() > self._trouble_at + _TROUBLE_S:
             self._kafka_answers()
 
@@ -150,6 +167,8 @@ class Report:
 
     def ended(self) -> None:
         """The worker ends; what is still in flight was not committed, and is consumed again by whoever comes next."""
+        for kind in list(self._kept_back):
+            self._write(kind)
         if records := self._in_flight:
             self._settle(abandoned=records)
             self._log("warn", "records in flight are given back to Kafka, uncommitted", records=records)
@@ -159,8 +178,16 @@ class Report:
         self.row.add(**slots, in_flight=-sum(slots.values()))
 
     def _say(self, level: Level, kind: str, message: str, number: int, **context: object) -> None:
-        now = self._clock()
-        self._kept_back[kind] += number
-        if now >= self._quiet_until.get(kind, now):
-            self._quiet_until[kind] = now + _QUIET_S
-            self._log(level, message, number=self._kept_back.pop(kind), **context)
+        """Write a line at once, or add it to those of its kind that are kept back for a while."""
+        line = self._kept_back.get(kind)
+        if line is None:
+            self._kept_back[kind] = _Line(level, message, context, self._clock() + _QUIET_S)
+            self._log(level, message, number=number, **context)
+        else:
+            line.number += number
+            line.message, line.context = message, context
+
+    def _write(self, kind: str) -> None:
+        line = self._kept_back.pop(kind)
+        if line.number:
+            self._say(line.level, kind, line.message, line.number, **line.context)

@@ -31,7 +31,7 @@ The slots, by name:
 | `lost_to_retention` | records that Kafka deleted before they were read |
 | `commits`, `commit_errors` | offset commits that Kafka took, and that it refused |
 | `kafka_errors` | errors that the Kafka client reported |
-| `poll_ns`, `prepare_ns`, `encode_ns` | time spent polling, preparing, encoding and compressing, in nanoseconds |
+| `prepare_ns` | time spent preparing batches, in nanoseconds |
 | `push_us` | sum of the push requests' times, in microseconds |
 | `push_latency.<i>` | push requests by the bucket of their time (`LATENCY_BOUNDS_S`), the last without bound |
 | `in_flight_bytes`, `memory_bytes_max` | gauges: bytes held by records in flight, and the worker's bound on memory |
@@ -95,9 +95,7 @@ TOTALS = (
     "commits",
     "commit_errors",
     "kafka_errors",
-    "poll_ns",
     "prepare_ns",
-    "encode_ns",
     "push_us",
 )
 GAUGES = ("in_flight_bytes", "memory_bytes_max")

@@ -12,6 +12,7 @@ import multiprocessing
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from random import Random
 from types import FrameType
@@ -24,7 +25,7 @@ from shipper.kafka.source import Source
 from shipper.logs import log
 from shipper.loki import encode
 from shipper.loki.client import Attempt, Pusher
-from shipper.pipeline import Rules, prepare
+from shipper.pipeline import Rules, prepare_all
 from shipper.process.counters import Counters
 from shipper.process.flight import Flights
 from shipper.process.report import Report
@@ -52,6 +53,10 @@ def main(index: int, workers: int, settings: Settings, counters_fd: int, until_c
     except ShipperError as error:
         log("fatal", str(error), worker=index)
         sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the process's top: a mistake in the program is a line of the log too
+        text = "".join(traceback.format_exception(error))
+        log("fatal", f"this is a mistake in shipper: {error!r}", worker=index, traceback=text)
+        sys.exit(1)
 
 
 class Worker:
@@ -105,6 +110,7 @@ class Worker:
         self._stopping = False
         self._parent = multiprocessing.parent_process()
         self._full_since: float | None = None
+        self._is_paused = False
         self._tick_at = 0.0
         self._row.set(memory_bytes_max=memory)
 
@@ -137,15 +143,16 @@ class Worker:
         """Ask the flights; while they are full for long, keep the consumer alive with its partitions paused."""
         now = time.monotonic()
         if not self._flights.is_full:
-            if self._full_since is not None and now > self._full_since + _HELD_S:
+            if self._is_paused:
                 self._source.resume()
                 self._show_paused(paused=False)
             self._full_since = None
             return True
         self._full_since = self._full_since or now
         if now > self._full_since + _HELD_S:
-            self._source.pause()
-            self._show_paused(paused=True)
+            if not self._is_paused:
+                self._source.pause()
+                self._show_paused(paused=True)
             for batch in self._source.poll(1, 0):
                 self._take(batch)
         return False
@@ -157,16 +164,18 @@ class Worker:
         batch = self._due(batch)
         if not len(batch):
             return
-        began_ns = time.monotonic_ns()
-        prepared = prepare(batch, self._rules, now_ns=time.time_ns())
-        self._report.taken(prepared, prepare_ns=time.monotonic_ns() - began_ns)
         self._record_bytes = max(batch.bytes_in / len(batch), 1)
-        for span in batch.spans:
-            self._reached[span.at] = max(self._reached[span.at], span.next_offset)
-        ticket = self._flights.start(prepared)
-        self._tracker.taken(ticket, batch.spans)
-        self._bury(ticket, prepared.rejected)
-        self._finish(ticket)
+        began_ns = time.monotonic_ns()
+        parts = list(prepare_all(batch, self._rules, now_ns=time.time_ns()))
+        self._row.add(prepare_ns=time.monotonic_ns() - began_ns)
+        for part in parts:
+            self._report.taken(part)
+            ticket = self._flights.start(part)
+            self._tracker.taken(ticket, part.batch.spans)
+            for span in part.batch.spans:
+                self._reached[span.at] = max(self._reached[span.at], span.next_offset)
+            self._bury(ticket, part.rejected)
+            self._finish(ticket)
 
     def _due(self, batch: RecordBatch) -> RecordBatch:
         """Leave out what is not ours to ship: partitions that were revoked meanwhile, records beyond a target."""
@@ -243,11 +252,16 @@ class Worker:
         while len(self._flights) and time.monotonic() < deadline:
             self._row.heartbeat(time.monotonic_ns())
             self._push_and_settle(_WAIT_S)
+            for batch in self._source.poll(
+                1, 0
+            ):  # for the callbacks, and to stay in the group; paused, it gives nothing
+                self._take(batch)
             self._tick()
+        # These add up to less than what the supervisor waits beyond the drain.
         self._pusher.stop(_STOP_S if len(self._flights) else 0)
-        self._letters.close(_STOP_S)
+        self._letters.close(_STOP_S if self._letters.pending else 0)
         self._push_and_settle(0)
-        self._source.close()
+        self._source.close(_STOP_S)
         self._report.ended()
 
     # --- --until-caught-up
@@ -270,7 +284,7 @@ class Worker:
         """Take partitions into the counters, with the targets that they had before a restart."""
         for at, start in partitions.items():
             self._partitions[at] = self._row.partition(self._topics.index(at.topic), at.partition)
-            self._partitions[at].set(committed=start, paused=False)
+            self._partitions[at].set(committed=start, paused=self._is_paused)
             self._reached[at] = start
         if self._until_caught_up:
             unset = [at for at in partitions if self._partitions[at].target < 0]
@@ -305,6 +319,7 @@ class Worker:
         self._row.add(lost_to_retention=records)
 
     def _show_paused(self, *, paused: bool) -> None:
+        self._is_paused = paused
         for partition in self._partitions.values():
             partition.set(paused=paused)
 

@@ -4,6 +4,7 @@ msgspec decodes record by record in C into a Struct that has only the named fiel
 values, and a bad record costs itself (docs/decisions/0001-msgspec-beside-polars.md has the figures).
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -21,6 +22,8 @@ Fields = dict[str, "Fields"]
 """The named fields as a tree: a field without children is read, one with children is gone into."""
 
 
+_ORJSON_DEPTH_MAX = 1024
+_TEXT_OR_NONE = frozenset({str, type(None)})
 _JSON_TYPES = {str: "string", int: "number", float: "number", bool: "boolean", list: "array", type(None): "null"}
 
 
@@ -94,7 +97,7 @@ class Decoder:
         """Say why the typed decoder refused a value, or decode it after all.
 
         orjson's bound on nesting is a constant. msgspec's depends on how deep the caller's stack is, and what becomes
-        of a record must not: so orjson decides.
+        of a record must not: so orjson decides, and msgspec then gets the room that it needs.
         """
         if broken := _fault_of_utf8(row, value):
             return broken
@@ -104,7 +107,14 @@ class Decoder:
             return Rejected(row, Reason.TOO_DEEP if "depth" in error.msg else Reason.NOT_JSON, str(error))
         if not isinstance(whole, dict):
             return Rejected(row, Reason.NOT_OBJECT, f"the value is a JSON {_JSON_TYPES[type(whole)]}, no object")
-        return msgspec.convert(whole, self._layout.struct)
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + _ORJSON_DEPTH_MAX)
+        try:
+            return self._decode(value)
+        except msgspec.DecodeError as error:  # a number that only one of them can hold
+            return Rejected(row, Reason.NOT_JSON, str(error))
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 class _Layout:
@@ -164,10 +174,10 @@ def as_texts(name: str, column: Column) -> pl.Series:
     """
     if not any(column) and column.count(None) == len(column):  # most fields that a request ID may come from are absent
         return pl.Series(name, [None], dtype=pl.String).new_from_index(0, len(column))
-    try:
-        return pl.Series(name, column, dtype=pl.String, strict=True)
-    except (TypeError, OverflowError):  # something is no string; the second is polars' answer to more than 128 bits
-        return pl.Series(name, [v if v is None or type(v) is str else _json_text(v) for v in column], dtype=pl.String)
+    # polars is shown nothing but text: it would look into lists of lists, at a cost that grows with their depth cubed.
+    if not _TEXT_OR_NONE.issuperset(map(type, column)):
+        column = [value if value is None or type(value) is str else _json_text(value) for value in column]
+    return pl.Series(name, column, dtype=pl.String, strict=True)
 
 
 def _json_text(value: object) -> str:

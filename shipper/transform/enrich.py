@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from shipper.records import RecordBatch, headers_of
+from shipper.records import RecordBatch
 
 REQUEST_ID = "request_id"
 """The metadata name whose value is looked for in the Kafka headers too."""
@@ -49,7 +49,7 @@ def fill_request_ids(
     found: dict[int, dict[str, str]] = {}
     names = {path.lower(): path for path in paths}
     for row in np.flatnonzero(request_ids.is_null().to_numpy()).tolist():
-        headers = headers_of(batch.messages[row])
+        headers = batch.headers(row)
         if headers and row not in faults:
             found[row] = {
                 names[name.lower()]: value.decode("utf-8", "replace")

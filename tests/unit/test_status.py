@@ -210,7 +210,7 @@ def test_metrics_are_prometheus_text_with_the_same_numbers(counters: Counters) -
     counters.row(0).partition(0, 1)
 
     text = metrics.render(look_at(counters), version="1.2.3", started_ms=NOW_MS).decode()
-    order = ("version", "topic", "partition", "worker", "rule", "reason", "outcome", "stage", "state", "le")
+    order = ("version", "topic", "partition", "worker", "rule", "reason", "outcome", "state", "le")
     samples = {
         (sample.name, tuple(sample.labels[label] for label in order if label in sample.labels)): sample.value
         for family in text_string_to_metric_families(text)
@@ -222,7 +222,7 @@ def test_metrics_are_prometheus_text_with_the_same_numbers(counters: Counters) -
     assert samples["shipper_records_filtered_total", ("1", "health checks")] == 20
     assert samples["shipper_records_dead_lettered_total", ("1", "too_old")] == 5
     assert samples["shipper_pushes_total", ("1", "rate_limited")] == 1
-    assert samples["shipper_stage_seconds_total", ("1", "prepare")] == 2.5
+    assert samples["shipper_prepare_seconds_total", ("1",)] == 2.5
     assert samples["shipper_push_duration_seconds_bucket", ("1", "0.025")] == 1
     assert samples["shipper_push_duration_seconds_bucket", ("1", "+Inf")] == 2
     assert samples["shipper_push_duration_seconds_count", ("1",)] == 2

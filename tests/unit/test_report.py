@@ -1,0 +1,117 @@
+"""What a worker says of itself: lines of one kind are gathered, none is swallowed; counters move with them."""
+
+import json
+from collections import Counter
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from messages import StoredMessage
+from shipper.kafka.trouble import Trouble
+from shipper.logs import Log
+from shipper.loki.client import Attempt
+from shipper.loki.verdict import Outcome
+from shipper.pipeline import Rules, prepare
+from shipper.process.counters import Counters
+from shipper.process.report import Report
+from shipper.records import Reason, RecordBatch, Rejected
+from shipper.settings import Settings
+
+MALFORMED = RecordBatch("logs", [StoredMessage(b"no json", ("logs", 0, offset)) for offset in range(3)])
+PREPARED = prepare(MALFORMED, Rules.compile(Settings()), now_ns=0)
+
+
+class Reporting:
+    """A report whose clock, log and counters a test holds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.stream = StringIO()
+        self.counters = Counters.create(1, ["logs"])
+        self.report = Report(
+            self.counters.row(0), Log(self.stream), clock=lambda: self.now, now_ms=lambda: int(self.now * 1_000)
+        )
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+    def slot(self, name: str) -> int:
+        return int(self.counters.read(0)[name])
+
+
+@pytest.fixture
+def reporting() -> Reporting:
+    return Reporting()
+
+
+def test_the_first_line_of_a_kind_is_written_at_once_and_the_rest_as_one_when_it_is_due(reporting: Reporting) -> None:
+    for _ in range(5):
+        reporting.report.taken(PREPARED)
+    assert [line["context"]["number"] for line in reporting.lines()] == [3]
+    reporting.now = 11
+    reporting.report.tick()
+    assert [line["context"]["number"] for line in reporting.lines()] == [3, 12]
+    reporting.now = 30
+    reporting.report.tick()
+    assert len(reporting.lines()) == 2, "nothing was said since, so nothing is due"
+
+
+def test_what_was_kept_back_is_written_at_the_end(reporting: Reporting) -> None:
+    reporting.report.taken(PREPARED)
+    reporting.report.taken(PREPARED)
+    reporting.report.ended()
+    assert [line["context"].get("number") for line in reporting.lines()] == [3, 3, None]
+
+
+def test_every_loss_of_records_is_said_by_itself(reporting: Reporting) -> None:
+    for partition in (0, 1):
+        reporting.report.trouble(Trouble.OFFSET_OUT_OF_RANGE, f"logs/{partition}: 7 records were deleted")
+    assert [line["message"] for line in reporting.lines()] == [
+        "logs/0: 7 records were deleted",
+        "logs/1: 7 records were deleted",
+    ]
+    assert {line["level"] for line in reporting.lines()} == {"error"}
+
+
+def test_lokis_last_error_is_the_latest_and_since_is_when_it_began(reporting: Reporting) -> None:
+    reporting.now = 1
+    reporting.report.attempt(Attempt(Outcome.CONNECTION, 0.1, 0, "refused", final=False))
+    reporting.now = 2
+    reporting.report.attempt(Attempt(Outcome.SERVER_ERROR, 0.1, 0, "500", final=False))
+    loki = reporting.counters.read(0).peer("loki")
+    assert (loki.state, loki.since_ms, loki.error) == ("retrying", 1_000, "500")
+    reporting.report.attempt(Attempt(Outcome.DELIVERED, 0.1, 10, "", final=True))
+    assert reporting.counters.read(0).peer("loki").state == "ok"
+
+
+def test_kafka_is_well_again_after_silence_but_not_while_letters_are_stuck(reporting: Reporting) -> None:
+
+    def state() -> str:
+        return reporting.counters.read(0).peer("kafka").state
+
+    reporting.report.trouble(Trouble.KAFKA_ERROR, "away")
+    assert state() == "retrying"
+    reporting.now = 41
+    reporting.report.tick()
+    assert state() == "ok"
+    reporting.report.trouble(Trouble.DEAD_LETTER_FAILED, "no topic")
+    reporting.now = 90
+    reporting.report.tick()
+    reporting.report.committed()
+    assert state() == "retrying"
+    reporting.report.dead_lettered(Counter({Reason.TOO_OLD: 1}))
+    assert state() == "ok"
+
+
+def test_the_totals_add_up_on_every_path(reporting: Reporting) -> None:
+    reporting.report.taken(PREPARED)
+    reporting.report.rejected("logs", 0, 7, Rejected(0, Reason.TOO_OLD, "old"))
+    reporting.report.delivered(1)
+    reporting.report.dead_lettered(Counter({Reason.TOO_OLD: 1}))
+    assert reporting.slot("in_flight") == 1
+    reporting.report.ended()
+    settled = [reporting.slot(name) for name in ("delivered", "filtered", "dead_lettered", "abandoned")]
+    assert settled == [1, 0, 1, 1]
+    assert reporting.slot("consumed") == sum(settled)
+    assert reporting.slot("in_flight") == 0
