@@ -88,7 +88,7 @@ class Decoder:
                     outcome = blank
                 structs.append(outcome)
         lines = [value or b"" for value in values] if empty else cast("list[bytes]", values)
-        for fault in _broken_utf8(lines):
+        for fault in (*_too_deep(lines), *_broken_utf8(lines)):
             faults[fault.row] = fault
             structs[fault.row] = blank
         return Decoded(dict(self._layout.columns(structs)), lines, dict(sorted(faults.items())), tuple(empty))
@@ -104,7 +104,7 @@ class Decoder:
         try:
             whole = orjson.loads(value)
         except orjson.JSONDecodeError as error:
-            return Rejected(row, Reason.TOO_DEEP if "depth" in error.msg else Reason.NOT_JSON, str(error))
+            return _fault_of_json(row, error)
         if not isinstance(whole, dict):
             return Rejected(row, Reason.NOT_OBJECT, f"the value is a JSON {_JSON_TYPES[type(whole)]}, no object")
         limit = sys.getrecursionlimit()
@@ -157,6 +157,23 @@ def _broken_utf8(values: Sequence[bytes]) -> Iterator[Rejected]:
             pl.Series([values[row] for row in rows], dtype=pl.Binary).cast(pl.String)
         except pl.exceptions.ComputeError:
             yield from filter(None, (_fault_of_utf8(row, values[row]) for row in rows))
+
+
+def _too_deep(values: Sequence[bytes]) -> Iterator[Rejected]:
+    """Find the values nested deeper than orjson goes; how deep msgspec goes, each version of Python decides."""
+    if max(map(len, values), default=0) <= 2 * _ORJSON_DEPTH_MAX:
+        return
+    for row, value in enumerate(values):
+        if len(value) > 2 * _ORJSON_DEPTH_MAX and value.count(b"[") + value.count(b"{") > _ORJSON_DEPTH_MAX:
+            try:
+                orjson.loads(value)
+            except orjson.JSONDecodeError as error:
+                if (fault := _fault_of_json(row, error)).reason is Reason.TOO_DEEP:
+                    yield fault
+
+
+def _fault_of_json(row: int, error: orjson.JSONDecodeError) -> Rejected:
+    return Rejected(row, Reason.TOO_DEEP if "depth" in error.msg else Reason.NOT_JSON, str(error))
 
 
 def _fault_of_utf8(row: int, value: bytes) -> Rejected | None:
