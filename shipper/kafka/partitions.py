@@ -121,10 +121,12 @@ class Partitions:
         return start
 
     def _begin(self, offsets: Mapping[TopicPartition, int], highs: Mapping[TopicPartition, int]) -> None:
+        self._consumer.incremental_assign(kafka_positions(offsets))  # first: what it refuses stays unplaced
         dues = {at: self.unplaced.pop(at) for at in offsets}
         self.highs.update({at: highs[at] for at in offsets})
         self.read |= offsets.keys()
-        self._consumer.incremental_assign(kafka_positions(offsets))
+        # librdkafka keeps a partition's pause while it is away: one that left paused comes back paused.
+        self._consumer.resume(_named(offsets.keys() - self.unread))
         self._consumer.pause(_named(self.unread & offsets.keys()))
         rewound = [at for at, due in dues.items() if due is not None and offsets[at] < due]
         if rewound:

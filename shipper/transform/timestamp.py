@@ -147,7 +147,9 @@ def _parse_seconds(characters: npt.NDArray[np.uint8], numbers: npt.NDArray[np.ui
     month, day, hour, minute, second = (_two(numbers, position) for position in (5, 8, 11, 14, 17))
     ok &= (month >= 1) & (month <= 12) & (hour < 24) & (minute < 60) & (second < 60)
     months = np.where(ok, (year - 1970) * 12 + month - 1, 0).astype("datetime64[M]")
-    first_day, next_first_day = (m.astype("datetime64[D]").astype(np.int64) for m in (months, months + 1))
+    first_day, next_first_day = (
+        m.astype("datetime64[D]").astype(np.int64) for m in (months, months + np.timedelta64(1, "M"))
+    )
     ok &= (day >= 1) & (day <= next_first_day - first_day)
     return (first_day + day - 1) * 86_400 + hour * 3_600 + minute * 60 + second, ok
 
