@@ -21,7 +21,7 @@ from shipper.errors import ShipperError
 
 app = typer.Typer(
     name="shipper",
-    help="Ships a Kafka topic of service logs into Grafana Loki, fast, and proves that nothing was lost.",
+    help="Ships a Kafka topic of service logs into Grafana Loki, fast, and keeps account of every record.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -57,7 +57,7 @@ def shipper(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Ships a Kafka topic of service logs into Grafana Loki, fast, and proves that nothing was lost."""
+    """Ships a Kafka topic of service logs into Grafana Loki, fast, and keeps account of every record."""
 
 
 @app.command(
