@@ -10,35 +10,52 @@ import requests
 from shipper.devstack.parts import locate
 from shipper.devstack.server import HOST, Server, free_port
 
-_QUICK_LIMITS: Mapping[str, Any] = {
+_LIMITS: Mapping[str, Any] = {
     "ingestion_rate_mb": 512,
     "ingestion_burst_size_mb": 1024,
-    "per_stream_rate_limit": "512MB",
-    "per_stream_rate_limit_burst": "1024MB",
+    # A stream over its own rate loses entries behind a 204: the tenant's must come first.
+    "per_stream_rate_limit": "1024MB",
+    "per_stream_rate_limit_burst": "2048MB",
     # On by default, it deals the entries of a busy stream to several at random: what is sent again after a crash lands
     # in another one, and is stored twice.
     "shard_streams": {"enabled": False},
 }
 
-_GRPC_BYTES_MAX = 100 * 1024 * 1024
+# A query whose entries do not fit into a message fails, hangs, or is answered with nothing: 4 MiB is 20 long lines.
+_WIDE_MESSAGES: Mapping[str, Any] = {
+    "grpc_server_max_recv_msg_size": 100 * 1024 * 1024,
+    "grpc_server_max_send_msg_size": 100 * 1024 * 1024,
+}
+
+# Without it, entries older than some hours are taken but cannot be read until their chunk is flushed.
+_LONG_LOOK_BACK: Mapping[str, Any] = {"query_store_max_look_back_period": "-1ns"}
 
 
 class LokiServer(Server):
-    """A monolithic Loki on `url` with its own defaults, but for wide rates and without stream sharding.
+    """A monolithic Loki on `url`, set up to store nothing twice and to find everything, with wide rates.
 
     Args:
         data_dir: its folder; a folder that holds a Loki already is taken up again.
         limits: keys of Loki's `limits_config` that are added to, or win over, the ones here.
         auth_enabled: whether every request must name its tenant in `X-Scope-OrgID`.
+        as_it_comes: leave Loki's own defaults, for limits too.
     """
 
     name = "loki"
 
-    def __init__(self, data_dir: Path, *, limits: Mapping[str, Any] | None = None, auth_enabled: bool = False) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        limits: Mapping[str, Any] | None = None,
+        auth_enabled: bool = False,
+        as_it_comes: bool = False,
+    ) -> None:
         super().__init__(data_dir)
         self._port, self._grpc_port = free_port(), free_port()
-        self._limits = {**_QUICK_LIMITS, **(limits or {})}
+        self._limits = {**({} if as_it_comes else _LIMITS), **(limits or {})}
         self._auth_enabled = auth_enabled
+        self._as_it_comes = as_it_comes
 
     @property
     def url(self) -> str:
@@ -56,9 +73,7 @@ class LokiServer(Server):
                 "grpc_listen_address": HOST,
                 "grpc_listen_port": self._grpc_port,
                 "log_level": "warn",
-                # A batch of entries over gRPC's bound makes a query answer 200 and *nothing*: 4 MiB is 20 long lines.
-                "grpc_server_max_recv_msg_size": _GRPC_BYTES_MAX,
-                "grpc_server_max_send_msg_size": _GRPC_BYTES_MAX,
+                **({} if self._as_it_comes else _WIDE_MESSAGES),
             },
             "common": {
                 "path_prefix": root,
@@ -73,8 +88,7 @@ class LokiServer(Server):
             "ingester": {
                 "lifecycler": {"min_ready_duration": "0s"},
                 "wal": {"enabled": True, "dir": f"{root}/wal"},
-                # Without it, entries older than some hours are taken but cannot be read until their chunk is flushed.
-                "query_store_max_look_back_period": "-1ns",
+                **({} if self._as_it_comes else _LONG_LOOK_BACK),
             },
             "schema_config": {
                 "configs": [

@@ -37,6 +37,21 @@ def target(loki_url: str) -> Target:
 
 
 @pytest.fixture(scope="session", params=_BOTH)
+def untuned_url(request: pytest.FixtureRequest, server_dir: Callable[[str], Path]) -> Iterator[str]:
+    folder = server_dir("untuned")
+    wide = {"ingestion_rate_mb": 64, "ingestion_burst_size_mb": 64}
+    real = request.param == "loki"
+    with LokiServer(folder, as_it_comes=True, limits=wide) if real else LokiStandIn(folder) as server:
+        yield server.url
+
+
+@pytest.fixture
+def untuned(untuned_url: str) -> Target:
+    """A Loki with its own defaults, but for the tenant's rate."""
+    return Target(untuned_url)
+
+
+@pytest.fixture(scope="session", params=_BOTH)
 def strict_url(request: pytest.FixtureRequest, server_dir: Callable[[str], Path]) -> Iterator[str]:
     kind = LokiServer if request.param == "loki" else LokiStandIn
     with kind(server_dir("strict"), limits=_STRICT, auth_enabled=True) as server:

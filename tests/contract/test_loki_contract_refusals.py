@@ -152,13 +152,13 @@ def test_a_body_over_100_mebibytes_is_413_before_it_is_read(target: Target) -> N
     connection.close()
 
 
-def test_a_request_over_4_mebibytes_is_500_however_often_it_is_sent(target: Target) -> None:
-    body = encode_push([target.stream(*(make_line("x" * 250_000, BASE_NS + n) for n in range(18)))])
+def test_a_request_over_4_mebibytes_is_500_however_often_it_is_sent(untuned: Target) -> None:
+    body = encode_push([untuned.stream(*(make_line("x" * 250_000, BASE_NS + n) for n in range(18)))])
     for _ in range(2):
-        answer = target.post(body)
+        answer = untuned.post(body)
         assert answer.status_code == 500
         assert "received message larger than max" in answer.text
-    assert target.read() == []
+    assert untuned.read() == []
 
 
 def test_a_request_of_3_mebibytes_is_taken(target: Target) -> None:
@@ -248,14 +248,21 @@ def test_a_tenant_over_its_rate_is_429_and_nothing_is_stored(strict: Target) -> 
     assert strict.read() == sorted(entries * 3)
 
 
-def test_a_stream_over_its_rate_is_429_and_the_others_are_stored(strict: Target) -> None:
+def test_a_stream_over_its_rate_is_429_and_what_is_over_is_not_stored(strict: Target) -> None:
     entries = [make_line("x" * 150_000, BASE_NS + n) for n in range(3)]
     answer = strict.push(strict.stream(make_line("beside"), place="a"), strict.stream(*entries, place="b"))
     assert answer.status_code == 429
     assert "Per stream rate limit exceeded (limit: 100KB/sec) while attempting to ingest for stream '{" in answer.text
     assert "totaling 150000B, consider splitting a stream" in answer.text
-    assert ", total ignored: 3 out of 3 for stream: {" in answer.text
-    assert strict.read() == [make_line("beside")]
+    assert ", total ignored: 1 out of 3 for stream: {" in answer.text
+    assert strict.read() == [make_line("beside"), *entries[:2]]
+
+
+def test_success_of_a_later_stream_hides_that_an_earlier_one_is_over_its_rate(strict: Target) -> None:
+    entries = [make_line("x" * 150_000, BASE_NS + n) for n in range(3)]
+    answer = strict.push(strict.stream(*entries, place="a"), strict.stream(make_line("beside"), place="b"))
+    assert answer.status_code == 204
+    assert strict.read() == [make_line("beside"), *entries[:2]]
 
 
 def test_a_stream_too_many_is_429_and_those_that_exist_are_written_to(strict: Target) -> None:
@@ -264,6 +271,14 @@ def test_a_stream_too_many_is_429_and_those_that_exist_are_written_to(strict: Ta
     answer = strict.push(strict.stream(make_line("second"), place="a"), strict.stream(make_line("too many"), place="d"))
     assert answer.status_code == 429
     assert answer.text.startswith("maximum active stream limit exceeded when trying to create stream {")
+    assert strict.read() == [make_line("first")] * 3 + [make_line("second")]
+
+
+def test_success_of_a_later_stream_hides_that_an_earlier_one_is_too_many(strict: Target) -> None:
+    for place in "abc":
+        assert strict.push(strict.stream(make_line("first"), place=place)).status_code == 204
+    answer = strict.push(strict.stream(make_line("too many"), place="d"), strict.stream(make_line("second"), place="a"))
+    assert answer.status_code == 204
     assert strict.read() == [make_line("first")] * 3 + [make_line("second")]
 
 

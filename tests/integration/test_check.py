@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -275,26 +274,17 @@ def test_limits_of_loki_that_are_lower_than_ours_are_told(
     assert "ingestion_burst_size_mb is 1 there" in told[2]
 
 
-class LokiAsItComes(LokiServer):
-    """Without what `LokiServer` sets so that nothing is stored twice and everything is found."""
-
-    def _config(self) -> dict[str, Any]:
-        config = super()._config()
-        del config["limits_config"]["shard_streams"]
-        del config["ingester"]["query_store_max_look_back_period"]
-        for key in ("grpc_server_max_recv_msg_size", "grpc_server_max_send_msg_size"):
-            del config["server"][key]
-        return config
-
-
 @pytest.mark.loki
 def test_defaults_of_loki_that_cost_entries_are_told(
     server_dir: Callable[[str], Path], names: Names, run_check: CheckLines
 ) -> None:
-    with LokiAsItComes(server_dir("plain-loki")) as server:
+    with LokiServer(server_dir("plain-loki"), as_it_comes=True) as server:
         _, lines = run_check("127.0.0.1:1", server.url, names)
     assert line(lines, "Loki limits").startswith("✓")
-    assert "shard_streams.enabled is true there" in line(lines, "Loki streams")
+    streams = [each for each in lines if each.startswith("! Loki streams")]
+    assert "shard_streams.enabled is true there" in streams[0]
+    assert "per_stream_rate_limit is 3MB there, and ingestion_rate_mb is 4:" in streams[1]
+    assert len(streams) == 2
     queries = [each for each in lines if each.startswith("! Loki queries")]
     assert "grpc_server_max_send_msg_size is 4194304 and server.grpc_server_max_recv_msg_size is 4194304" in queries[0]
     assert "query_store_max_look_back_period is 2h41m0s there" in queries[1]

@@ -144,17 +144,23 @@ def test_check_goes_on_to_loki_when_kafka_is_away_and_ends_with_3(shipper: Shipp
 
 def test_ctrl_c_while_libraries_are_loaded_ends_it_quietly_with_130(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("print('loading', flush=True)\nimport signal\nsignal.pause()\n")
+    # As in a terminal, also where the tests themselves run in the background of a shell, which ignores Ctrl-C.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom shipper.cli import main; main()"
+    )
     with subprocess.Popen(
-        [sys.executable, "-m", "shipper", "run"],
+        [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=tmp_path,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
     ) as loading:
-        assert loading.stdout is not None
-        assert loading.stdout.readline() == b"loading\n"
-        loading.send_signal(signal.SIGINT)
-        _, err = loading.communicate(timeout=30)
+        try:
+            assert loading.stdout is not None
+            assert loading.stdout.readline() == b"loading\n"
+            loading.send_signal(signal.SIGINT)
+            _, err = loading.communicate(timeout=30)
+        finally:
+            loading.kill()
     assert (loading.returncode, err) == (130, b"")
 
 

@@ -31,6 +31,14 @@ class Answer(NamedTuple):
     text: str = ""
 
 
+class _Refused(NamedTuple):
+    """An entry that the ingester refuses, and the status that it answers with if this is the last one."""
+
+    timestamp_ns: int
+    status: int
+    reason: str
+
+
 @dataclass(slots=True)
 class _Accepted:
     """The entries of one stream that passed the distributor, in columns.
@@ -204,50 +212,55 @@ def _ingest(tenant: Tenant, pushed: _Accepted, limits: Limits, now_ns: int) -> A
         bucket = Bucket(limits.per_stream_rate_limit, limits.per_stream_rate_limit_burst)
         stream = tenant.streams[name] = Stream(pushed.labels, bucket)
     total = len(pushed.lines)
-    behind = _drop_too_far_behind(stream, pushed)
-    if pushed.lines and not stream.bucket.take(sum(pushed.sizes_bytes), now_ns):
-        rate = size_text(limits.per_stream_rate_limit)
-        reasons = (
-            f"Per stream rate limit exceeded (limit: {rate}/sec) while attempting to ingest for stream '{name}' "
-            f"totaling {size_text(size_bytes)}, consider splitting a stream via additional labels or contact your Loki "
-            "administrator to see if the limit can be increased"
-            for size_bytes in pushed.sizes_bytes
-        )
-        limited = list(zip(pushed.timestamps_ns, reasons, strict=True))
-        return Answer(_TOO_MANY, _listed(limited, total, tenant.name, name))
+    refused = _drop_refused(stream, pushed, name, limits, now_ns)
     if pushed.lines:
         stream.highest_ns = max(*pushed.timestamps_ns, stream.highest_ns or pushed.timestamps_ns[0])
         stream.add(pushed.timestamps_ns, pushed.lines, pushed.metadata)
-    return Answer(_BAD_REQUEST, _listed(behind, total, tenant.name, name)) if behind else Answer(_OK)
+    return Answer(refused[-1].status, _listed(refused, total, tenant.name, name)) if refused else Answer(_OK)
 
 
-def _drop_too_far_behind(stream: Stream, pushed: _Accepted) -> list[tuple[int, str]]:
-    """Take out of `pushed` what lies outside of the window, and return timestamp and reason of each."""
+def _drop_refused(stream: Stream, pushed: _Accepted, name: str, limits: Limits, now_ns: int) -> list[_Refused]:
+    """Take out of `pushed` what is over the stream's rate or outside of the window, entry by entry, as Loki does.
+
+    With its stream sharding on it would refuse the whole stream: that, and the sharding, the stand-in does not have.
+    """
     highest_ns = pushed.timestamps_ns[0] if stream.highest_ns is None else stream.highest_ns
-    if min(pushed.timestamps_ns) >= max(highest_ns, *pushed.timestamps_ns) - WINDOW_NS:
+    fits = stream.bucket.take(sum(pushed.sizes_bytes), now_ns)
+    if fits and min(pushed.timestamps_ns) >= max(highest_ns, *pushed.timestamps_ns) - WINDOW_NS:
         return []
-    behind, inside = [], []
-    for timestamp_ns in pushed.timestamps_ns:
+    refused: list[_Refused] = []
+    taken: list[bool] = []
+    for timestamp_ns, size_bytes in zip(pushed.timestamps_ns, pushed.sizes_bytes, strict=True):
         oldest_ns = highest_ns - WINDOW_NS
-        inside.append(timestamp_ns >= oldest_ns)
-        if timestamp_ns < oldest_ns:
+        taken.append(False)
+        if not fits and not stream.bucket.take(size_bytes, now_ns):
+            rate, size = size_text(limits.per_stream_rate_limit), size_text(size_bytes)
+            reason = (
+                f"Per stream rate limit exceeded (limit: {rate}/sec) while attempting to ingest for stream '{name}' "
+                f"totaling {size}, consider splitting a stream via additional labels or contact your Loki "
+                "administrator to see if the limit can be increased"
+            )
+            refused.append(_Refused(timestamp_ns, _TOO_MANY, reason))
+        elif timestamp_ns < oldest_ns:
             reason = (
                 f"entry too far behind, entry timestamp is: {_rfc3339(timestamp_ns)}, "
                 f"oldest acceptable timestamp is: {_rfc3339(oldest_ns)}"
             )
-            behind.append((timestamp_ns, reason))
-        highest_ns = max(highest_ns, timestamp_ns)
-    pushed.timestamps_ns = list(compress(pushed.timestamps_ns, inside))
-    pushed.lines = list(compress(pushed.lines, inside))
-    pushed.metadata = list(compress(pushed.metadata, inside))
-    pushed.sizes_bytes = list(compress(pushed.sizes_bytes, inside))
-    return behind
+            refused.append(_Refused(timestamp_ns, _BAD_REQUEST, reason))
+        else:
+            taken[-1] = True
+            highest_ns = max(highest_ns, timestamp_ns)
+    pushed.timestamps_ns = list(compress(pushed.timestamps_ns, taken))
+    pushed.lines = list(compress(pushed.lines, taken))
+    pushed.metadata = list(compress(pushed.metadata, taken))
+    pushed.sizes_bytes = list(compress(pushed.sizes_bytes, taken))
+    return refused
 
 
-def _listed(refused: list[tuple[int, str]], total: int, user: str, stream: str) -> str:
+def _listed(refused: list[_Refused], total: int, user: str, stream: str) -> str:
     listed = "".join(
-        f"entry with timestamp {_go_time(timestamp_ns)} ignored, reason: '{reason}',\n"
-        for timestamp_ns, reason in refused[:ERRORS_LISTED_MAX]
+        f"entry with timestamp {_go_time(entry.timestamp_ns)} ignored, reason: '{entry.reason}',\n"
+        for entry in refused[:ERRORS_LISTED_MAX]
     )
     return f"{listed}user '{user}', total ignored: {len(refused)} out of {total} for stream: {stream}"
 
