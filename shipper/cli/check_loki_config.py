@@ -12,6 +12,9 @@ from shipper.settings import Limits, Loki
 # An ingester answers a query in messages of so many entries (`queryBatchSize` in Loki's pkg/ingester/instance.go).
 _ENTRIES_PER_MESSAGE = 128
 
+# With equal limits, the two buckets of tokens differ by moments, and some entries still fell between them.
+_STREAM_MARGIN = 2
+
 
 def findings(loki: Loki, text: str) -> Iterator[Finding]:
     """Yield what is found.
@@ -27,6 +30,7 @@ def findings(loki: Loki, text: str) -> Iterator[Finding]:
         return
     yield from _limits(loki, sections["limits_config"])
     yield from _sharding(sections["limits_config"])
+    yield from _stream_rate(_values(sections["limits_config"]))
     yield from _long_lines(loki, _values(sections.get("server", "")))
     yield from _old_entries(loki, sections)
 
@@ -99,9 +103,26 @@ def _sharding(section: str) -> Iterator[Finding]:
             "Loki streams",
             "limits_config.shard_streams.enabled is true there: the entries of a busy stream are dealt to several at "
             "random (__stream_shard__), so what is sent again after a crash or a time-out can land in another one, and "
-            "is stored twice; set it to false, and per_stream_rate_limit higher (what overrides say of a tenant cannot "
-            "be seen from here)",
+            "is stored twice; set it to false (what overrides say of a tenant cannot be seen from here)",
         )
+
+
+def _stream_rate(theirs: dict[str, str]) -> Iterator[Finding]:
+    """Look whether the tenant's rate, which refuses whole requests, is reached before any stream's own."""
+    pairs = {
+        "per_stream_rate_limit": "ingestion_rate_mb",
+        "per_stream_rate_limit_burst": "ingestion_burst_size_mb",
+    }
+    for of_stream, of_tenant in pairs.items():
+        needed_mb = _STREAM_MARGIN * parse_limit(theirs.get(of_tenant, "0"))
+        if 0 < parse_limit(theirs.get(of_stream, "0")) < needed_mb * 1024**2:
+            yield Finding(
+                Mark.NOTE,
+                "Loki streams",
+                f"limits_config.{of_stream} is {theirs[of_stream]} there, and {of_tenant} is {theirs[of_tenant]}: when "
+                "a stream exceeds its own limit, Loki drops entries and can answer 204 all the same, so that they are "
+                f"lost; set {of_stream} to at least {needed_mb:g}MB, so that the tenant's limit comes first",
+            )
 
 
 def _long_lines(loki: Loki, server: dict[str, str]) -> Iterator[Finding]:

@@ -27,7 +27,11 @@ schema_config:
     store: tsdb
     object_store: filesystem
 limits_config:
+  ingestion_rate_mb: 4
+  ingestion_burst_size_mb: 6
   max_line_size: 256KB
+  per_stream_rate_limit: 8MB
+  per_stream_rate_limit_burst: 12MB
   shard_streams:
     time_sharding_enabled: false
     enabled: false
@@ -59,8 +63,27 @@ def test_stream_sharding_is_told_with_what_it_costs_and_the_way_out() -> None:
     (found,) = [found for found in told("  enabled: false", "  enabled: true") if found.what == "Loki streams"]
     assert found.mark is Mark.NOTE
     assert "shard_streams.enabled is true there" in found.detail
-    assert "is stored twice; set it to false, and per_stream_rate_limit higher" in found.detail
+    assert "is stored twice; set it to false" in found.detail
     assert "overrides" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "way_out"),
+    [
+        ("rate_limit: 8MB", "rate_limit: 3MB", "set per_stream_rate_limit to at least 8MB"),
+        ("burst: 12MB", "burst: 11.5MB", "set per_stream_rate_limit_burst to at least 12MB"),
+        ("ingestion_rate_mb: 4", "ingestion_rate_mb: 4.5", "set per_stream_rate_limit to at least 9MB"),
+    ],
+)
+def test_a_stream_that_can_exceed_its_rate_before_the_tenant_does_is_told(old: str, new: str, way_out: str) -> None:
+    (found,) = [found for found in told(old, new) if found.what == "Loki streams"]
+    assert found.mark is Mark.NOTE
+    assert "can answer 204 all the same" in found.detail
+    assert way_out in found.detail
+
+
+def test_a_stream_without_a_rate_is_fine() -> None:
+    assert told("rate_limit: 8MB", "rate_limit: 0B") == told()
 
 
 @pytest.mark.parametrize("key", ["grpc_server_max_send_msg_size", "grpc_server_max_recv_msg_size"])
