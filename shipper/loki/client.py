@@ -4,17 +4,16 @@
                     │  encode once      │ NARROW: its halves, next
                     └───────────────────┘ RETRY: the same bytes, after a while
 
-A submitted request is pushed in parts, one at first. It is settled once every part is delivered, or is a single entry
-that is refused for good; no other way out exists but `stop`. Nothing here logs: events say everything.
+A submitted request is settled once every entry of it is delivered, or refused for good (`narrowing` has the rule); no
+other way out exists but `stop`. Nothing here logs: events say everything.
 """
 
 import queue
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from random import Random
 
 import requests
@@ -22,18 +21,15 @@ import tenacity
 import urllib3
 
 from shipper.loki import connection
-from shipper.loki.verdict import Action, Outcome, Verdict, judge, judge_failure
-from shipper.records import Delivery, PushRequest, Rejected
+from shipper.loki.narrowing import Push
+from shipper.loki.verdict import Action, LokiState, Outcome, Verdict, judge, judge_failure, loki_state
+from shipper.records import Delivery, PushRequest
 from shipper.settings import Loki
 
-_ANSWER_BYTES_MAX = 65_536
+# Loki quotes the stream before it says what is wrong: 15 labels of 2048 bytes, each byte four when it is escaped.
+_ANSWER_BYTES_MAX = 262_144
 # Answers are read as they are: what is not compressed cannot swell.
 _HEADERS = {"Content-Type": "application/x-protobuf", "Accept-Encoding": "identity"}
-
-# A request that ends so this often in a row may itself be the cause (over a gRPC bound or a burst: 500, 429 for ever),
-# so its halves are tried. An outage makes more parts of it, but only one per so many tries.
-_HALVED_AFTER = 5
-_HALVED_ON = (Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.RATE_LIMITED)
 
 _USER_INFO = re.compile(r"//[^/@\s]+@")
 
@@ -47,7 +43,12 @@ class Attempt:
         seconds: how long it took.
         bytes_out: compressed bytes sent; 0 where the connection failed, since how much of them got out is unknown.
         detail: for a person, one line; empty when delivered.
-        final: whether it settled its entries; if not, they are pushed again, together or in halves.
+        final: whether it settled its entries; if not, they are pushed again, together or in halves. Entries that were
+            refused, as it seemed for good, are pushed again too if their request is held later.
+        ticket: of the request that it was a part of.
+        row: the row, in its batch, of a single entry that has ended at least five times in a row in a way that it may
+            itself be the cause of (5xx, 429, timeout, not_loki), while others may well pass. None for all else.
+        held: whether the request is held back, since all of it is refused alike.
     """
 
     outcome: Outcome
@@ -55,6 +56,14 @@ class Attempt:
     bytes_out: int
     detail: str
     final: bool
+    ticket: int = 0
+    row: int | None = None
+    held: bool = False
+
+    @property
+    def state(self) -> LokiState:
+        """How Loki is doing, judged by this try."""
+        return LokiState.REFUSING if self.held else loki_state(self.outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +75,6 @@ class Settled:
 
 
 Event = Attempt | Settled
-
-
-@dataclass(slots=True)
-class _Part:
-    """Entries that are pushed together."""
-
-    request: PushRequest
-    body: bytes = b""
-    """Compressed; empty before the first try."""
-    failures: int = 0
-    """How many times in a row it ended in one of `_HALVED_ON`."""
-
-    def halves(self) -> tuple["_Part", "_Part"]:
-        first, second = self.request.halves()
-        return _Part(first), _Part(second)
-
-
-@dataclass(slots=True)
-class _Push:
-    """A submitted request on its way."""
-
-    ticket: int
-    request: PushRequest
-    parts: deque[_Part]
-    refused: list[Rejected] = field(default_factory=list)
-    bytes_out: int = 0
 
 
 class Pusher:
@@ -127,7 +110,7 @@ class Pusher:
         self._wait_min_s = settings.retry_wait_min_s
         self._ceiling_s = tenacity.wait_exponential(2 * settings.retry_wait_min_s, settings.retry_wait_max_s)
         self._stopping = threading.Event()
-        self._pushes: queue.SimpleQueue[_Push | None] = queue.SimpleQueue()
+        self._pushes: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
         self._unsettled = 0
         sessions = [session_factory(settings) for _ in range(threads or settings.in_flight_max)]
@@ -147,7 +130,7 @@ class Pusher:
     def submit(self, ticket: int, request: PushRequest) -> None:
         """Have a request pushed; `wait` reports its ticket once it is settled. Never blocks."""
         self._unsettled += 1
-        self._pushes.put(_Push(ticket, request, deque([_Part(request)])))
+        self._pushes.put(Push(ticket, request))
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Give all events since the last call, in order; waits up to `timeout_s` for the first (0: not at all).
@@ -186,7 +169,7 @@ class Pusher:
         except Exception as error:  # noqa: BLE001 a thread's top: wait() raises it, so that no push stalls in silence
             self._events.put(error)
 
-    def _settle(self, push: _Push, session: requests.Session) -> None:
+    def _settle(self, push: Push, session: requests.Session) -> None:
         """Push all parts, or return early when stopping."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda verdict: verdict is not None and verdict.action is Action.RETRY),
@@ -196,10 +179,9 @@ class Pusher:
         while push.parts:
             if retrying(self._try_next, push, session) is None:
                 return
-        refused = tuple(sorted(push.refused, key=lambda rejected: rejected.row))
-        self._events.put(Settled(push.ticket, Delivery(push.request, refused, push.bytes_out)))
+        self._events.put(Settled(push.ticket, push.delivery()))
 
-    def _try_next(self, push: _Push, session: requests.Session) -> Verdict | None:
+    def _try_next(self, push: Push, session: requests.Session) -> Verdict | None:
         """Try the part that is next; None when stopping."""
         if self._stopping.is_set():
             return None
@@ -210,30 +192,21 @@ class Pusher:
         seconds = self._clock() - began
         bytes_out = 0 if verdict.outcome is Outcome.CONNECTION else len(part.body)
         push.bytes_out += bytes_out
-        final = self._apply(verdict, part, push)
-        self._events.put(Attempt(verdict.outcome, seconds, bytes_out, verdict.detail, final))
-        return verdict
-
-    def _apply(self, verdict: Verdict, part: _Part, push: _Push) -> bool:
-        """Do with a part as the verdict says; returns whether it is settled.
-
-        A part that failed goes behind the others, so that one poisonous entry does not keep its neighbours waiting.
-        Halves of a refused one go first: they lead to the guilty in 2 k log2 n pushes or fewer.
-        """
-        match verdict.action:
-            case Action.DELIVERED:
-                return True
-            case Action.NARROW if len(part.request) == 1:
-                row = int(part.request.streams.rows[part.request.first])
-                push.refused.append(Rejected(row, verdict.reason, verdict.detail))
-                return True
-            case Action.NARROW:
-                push.parts.extendleft(reversed(part.halves()))
-            case Action.RETRY:
-                part.failures = part.failures + 1 if verdict.outcome in _HALVED_ON else 0
-                halve = part.failures >= _HALVED_AFTER and len(part.request) > 1
-                push.parts.extend(part.halves() if halve else (part,))
-        return False
+        final = push.apply(verdict, part)
+        held = push.hold(self._random)
+        self._events.put(
+            Attempt(
+                verdict.outcome,
+                seconds,
+                bytes_out,
+                verdict.detail,
+                final=final and not held,
+                ticket=push.ticket,
+                row=part.failing_row,
+                held=held,
+            )
+        )
+        return replace(verdict, action=Action.RETRY) if held else verdict
 
     def _wait_s(self, state: tenacity.RetryCallState) -> float:
         """Seconds until the next try, jittered so that requests that failed together do not return together."""

@@ -1,6 +1,7 @@
 """What the tests of pushing share: requests, a Loki that stores, and a pusher to watch."""
 
 import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -67,8 +68,8 @@ class Storing:
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[FaultServer]:
-    with FaultServer(script) as server:
+def serving(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[FaultServer]:
+    with FaultServer(script, tls) as server:
         yield server.start()
 
 

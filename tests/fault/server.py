@@ -1,5 +1,6 @@
 """An HTTP server that misbehaves as it is told to, in Loki's place."""
 
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ class Answer:
     Attributes:
         cut: the bytes of the answer, status line included, that are sent; None: all.
         drip_s: seconds before each byte of the body, 0: all at once.
+        raw: sent instead of all that is above, and the connection is closed.
         hang: whether the connection then stays open, silent, until the server closes; else a cut one is closed.
     """
 
@@ -41,10 +43,13 @@ class Answer:
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
+    raw: bytes | None = None
     drip_s: float = 0
     hang: bool = False
 
     def to_bytes(self) -> bytes:
+        if self.raw is not None:
+            return self.raw
         body = self.body.encode()
         length = {} if self.status == 204 else {"Content-Length": str(len(body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in {**length, **self.headers}.items())
@@ -71,7 +76,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 the base's
         # A client that hangs up is a part of the game; a mistake in a script is not.
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
@@ -84,20 +89,22 @@ class FaultServer:
         script: what to answer; may be replaced at any time.
         pushes: all pushes that arrived whole, in order.
         connections: how many were opened.
+        url: where it is reached; its certificate, if it has one, names the host "localhost".
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.script = script
         self.pushes: list[Push] = []
         self.connections = 0
         self.closing = threading.Event()
         self._server = _Server((HOST, 0), self._handler(), bind_and_activate=False)
         self._server.server_bind()
+        self.url = f"http://{HOST}:{self._server.server_port}"
+        if tls:
+            # The handshake is the first read's, in the connection's own thread.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+            self.url = f"https://localhost:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self._server.server_port}"
 
     def start(self) -> Self:
         self._server.server_activate()
@@ -143,7 +150,7 @@ class FaultServer:
                     self.wfile.write(head + blank + body)
                 if answer.hang:
                     fault.closing.wait(WAIT_S)
-                self.close_connection = answer.hang or answer.cut is not None
+                self.close_connection = answer.hang or answer.cut is not None or answer.raw is not None
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002,ANN401 the base's
                 pass
