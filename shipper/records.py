@@ -144,6 +144,10 @@ class RecordBatch:
         """Kafka's own timestamp of the given rows, in milliseconds since the epoch; -1 where a record has none."""
         return [self.messages[row].timestamp()[1] for row in rows]
 
+    def place(self, row: int) -> str:
+        """Name a record for people: topic/partition/offset."""
+        return f"{self.topic}/{self.partitions[row]}/{self.offsets[row]}"
+
     def halves(self) -> tuple["RecordBatch", "RecordBatch"]:
         """Two batches that carry the same records in the same order; only for batches of two or more."""
         middle = len(self) // 2

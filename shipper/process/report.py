@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shipper.kafka.trouble import Trouble
 from shipper.logs import Level, Log
 from shipper.loki.client import Attempt
-from shipper.loki.verdict import LokiState, Outcome, loki_state
+from shipper.loki.verdict import LokiState, Outcome
 from shipper.process.row import Row
 from shipper.process.slots import State
 from shipper.records import Prepared, Reason, Rejected
@@ -84,13 +84,13 @@ class Report:
         for reason, records in prepared.malformed.items():
             self._say("warn", f"malformed.{reason}", "malformed records were shipped raw", records, reason=reason)
 
-    def attempt(self, attempt: Attempt) -> None:
-        """A push was tried."""
+    def attempt(self, attempt: Attempt, record: str = "") -> None:
+        """A push was tried; `record` is topic/partition/offset of a single entry that fails again and again."""
         with self.row as row:
             row.add(pushes=1, retries=int(not attempt.final), bytes_out=attempt.bytes_out)
             row.count("pushes", attempt.outcome)
             row.observe_push(attempt.seconds)
-        state = loki_state(attempt.outcome)
+        state = attempt.state
         if state is not self._loki:
             self._loki, self._loki_since_ms = state, self._now_ms()
             if state is LokiState.OK:
@@ -101,21 +101,19 @@ class Report:
             self.row.loki(shown, self._loki_since_ms, attempt.detail)
         if attempt.outcome is not Outcome.DELIVERED:
             level: Level = "error" if state is LokiState.REFUSING else "warn"
-            self._say(
-                level,
-                f"push.{attempt.outcome}",
-                "a push was not taken",
-                1,
-                outcome=attempt.outcome,
-                detail=attempt.detail,
-            )
+            context = {"outcome": attempt.outcome, "detail": attempt.detail}
+            self._say(level, f"push.{attempt.outcome}", "a push was not taken", 1, **context)
+            if record:
+                self._say(
+                    "error", "stuck", "one record is not taken, and its partition waits", 1, record=record, **context
+                )
 
     def delivered(self, entries: int) -> None:
         """Loki acknowledged entries."""
         self._settle(delivered=entries)
         self.row.progress(time.monotonic_ns())
 
-    def rejected(self, topic: str, partition: int, offset: int, rejected: Rejected) -> None:
+    def rejected(self, record: str, rejected: Rejected) -> None:
         """A record is on its way to the dead letter topic."""
         self._say(
             "warn",
@@ -124,7 +122,7 @@ class Report:
             1,
             reason=rejected.reason,
             detail=rejected.detail,
-            first=f"{topic}/{partition}/{offset}",
+            record=record,
         )
 
     def dead_lettered(self, reasons: Counter[Reason]) -> None:

@@ -201,7 +201,8 @@ class Worker:
             self._pusher.submit(*waiting.popleft())
         for event in self._pusher.wait(wait_s):
             if isinstance(event, Attempt):
-                self._report.attempt(event)
+                batch = self._flights[event.ticket].batch
+                self._report.attempt(event, "" if event.row is None else batch.place(event.row))
                 continue
             delivery = event.delivery
             self._report.delivered(len(delivery.request) - len(delivery.refused))
@@ -216,8 +217,7 @@ class Worker:
         if rejected:
             batch = self._flights[ticket].batch
             for one in rejected:
-                partition, offset = int(batch.partitions[one.row]), int(batch.offsets[one.row])
-                self._report.rejected(batch.topic, partition, offset, one)
+                self._report.rejected(batch.place(one.row), one)
             self._letters.send(ticket, batch, rejected)
 
     def _finish(self, ticket: int) -> None:

@@ -85,6 +85,19 @@ def test_lokis_last_error_is_the_latest_and_since_is_when_it_began(reporting: Re
     assert reporting.counters.read(0).peer("loki").state == "ok"
 
 
+def test_a_record_that_is_never_taken_is_named_though_others_pass(reporting: Reporting) -> None:
+    stuck = Attempt(Outcome.SERVER_ERROR, 0.1, 10, "500", final=False, row=3)
+    reporting.report.attempt(stuck, "logs/1/4711")
+    reporting.report.attempt(Attempt(Outcome.DELIVERED, 0.1, 10, "", final=True))
+    (line,) = [line for line in reporting.lines() if "record" in line["context"]]
+    assert (line["level"], line["context"]["record"]) == ("error", "logs/1/4711")
+
+
+def test_a_request_that_is_refused_whole_shows_loki_as_refusing(reporting: Reporting) -> None:
+    reporting.report.attempt(Attempt(Outcome.REFUSED_ENTRIES, 0.1, 10, "all of it", final=False, held=True))
+    assert reporting.counters.read(0).peer("loki").state == "refusing"
+
+
 def test_kafka_is_well_again_after_silence_but_not_while_letters_are_stuck(reporting: Reporting) -> None:
 
     def state() -> str:
@@ -106,7 +119,7 @@ def test_kafka_is_well_again_after_silence_but_not_while_letters_are_stuck(repor
 
 def test_the_totals_add_up_on_every_path(reporting: Reporting) -> None:
     reporting.report.taken(PREPARED)
-    reporting.report.rejected("logs", 0, 7, Rejected(0, Reason.TOO_OLD, "old"))
+    reporting.report.rejected("logs/0/7", Rejected(0, Reason.TOO_OLD, "old"))
     reporting.report.delivered(1)
     reporting.report.dead_lettered(Counter({Reason.TOO_OLD: 1}))
     assert reporting.slot("in_flight") == 1
