@@ -63,9 +63,9 @@ OUTCOMES = (
     "timeout",
     "connection",
 )
-"""What became of a push request: 204 · 429 by rate · 429 by streams · 400 about entries · 401 and 403 · 404, HTML, a 400
-that is not Loki's, other strange answers · 413 · 260, and refusals by the tenant's settings · 5xx · no answer in time ·
-no connection, or one that broke."""
+"""What became of a push request: 204 · 429 by rate · 429 by streams · 400 about entries · 401 and 403 · 404, HTML, a
+400 that is not Loki's, other strange answers · 413 · 260, and refusals by the tenant's settings · 5xx · no answer in
+time · no connection, or one that broke."""
 
 LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
