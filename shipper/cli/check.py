@@ -11,6 +11,7 @@ from shipper import config
 from shipper.cli import check_kafka, check_loki
 from shipper.cli.finding import Finding, Mark
 from shipper.errors import CannotStartError, ConfigError
+from shipper.kafka.trial import try_settings
 from shipper.pipeline import Rules
 from shipper.settings import Settings
 
@@ -33,6 +34,7 @@ def run(path: Path | None, overrides: Sequence[str], *, offline: bool, console: 
     try:
         settings = config.load(path, env=os.environ, overrides=overrides)
         Rules.compile(settings)
+        try_settings(settings)
         file = config.find(path, os.environ)
         _print(Finding(Mark.OK, "configuration", f"{file or 'built-in defaults'}; {_summary(settings)}"), console)
         if offline:

@@ -69,11 +69,19 @@ def producer_settings(settings: Settings) -> dict[str, object]:
     }
     safety = {
         "enable.idempotence": True,
+        # What idempotence needs; librdkafka refuses to make a producer whose user set them otherwise.
         "acks": "all",
+        "max.in.flight": 5,
+        "retries": 2_147_483_647,
+        "queuing.strategy": "fifo",
+        "transactional.id": None,  # a letter waits for no transaction
+        "delivery.report.only.error": False,  # a letter that nobody confirms would hold up its partition for ever
         "message.timeout.ms": 0,  # for ever
         "message.max.bytes": 1_000_000_000,  # the topic's own limit decides
     }
-    return {**speed, **common_settings(settings.kafka), **safety}
+    wishes = {**speed, **common_settings(settings.kafka)}
+    # In this order: many settings have two names, and of those librdkafka takes what is said last.
+    return {**{key: value for key, value in wishes.items() if key not in safety}, **safety}
 
 
 class DeadLetters:

@@ -2,18 +2,20 @@
 
 from shipper.errors import KafkaUnavailableError
 from shipper.kafka.topics import Admin
+from shipper.kafka.trial import try_settings
 from shipper.pipeline import Rules
 from shipper.settings import Kafka, Settings
 
 
 def survey(settings: Settings) -> int:
-    """Check the rules and ask Kafka how many partitions the topics have.
+    """Check the rules and the clients' settings, and ask Kafka how many partitions the topics have.
 
     Returns: the partitions of the topic that has the most.
     Raises: ConfigError if a pattern or a setting of the Kafka client is wrong; KafkaUnavailableError if Kafka does not
         answer, refuses us, or lacks a topic.
     """
     Rules.compile(settings)
+    try_settings(settings)
     return _count_partitions(settings.kafka)
 
 
