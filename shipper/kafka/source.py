@@ -2,9 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import methodcaller
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPosition
@@ -23,8 +21,8 @@ from shipper.kafka.positions import (
     names,
     partition_count,
 )
+from shipper.kafka.reader import Reader, batches
 from shipper.kafka.trouble import OnError, Throttle, Trouble, is_fatal
-from shipper.records import Message as Record
 from shipper.records import RecordBatch, TopicPartition
 from shipper.settings import Settings
 
@@ -33,6 +31,7 @@ _ASK_TIMEOUT_S = 2.0  # while records flow: a broker that takes longer is asked 
 _ASK_AGAIN_S = 1.0
 _HIGHS_EVERY_S = 5.0
 _COMPLAIN_EVERY_S = 30.0
+_POLL_BYTES = 4 * 1024 * 1024
 _FINAL = frozenset({"UNKNOWN_TOPIC_OR_PART", "TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"})
 _NO_MEMBER = frozenset({"UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION"})
 _FOREIGN_GROUP = "; other consumers are in this group: give shipper a kafka.group_id of its own, or stop them"
@@ -85,6 +84,7 @@ class Source:
                 "on_commit": self._on_commit,
             },
         )
+        self._reader = Reader(self._consumer, clock)
         self._partitions = Partitions(self._consumer, self._kafka, listener, on_error)
 
     def open(self, timeout_s: float = _TIMEOUT_S) -> None:
@@ -117,28 +117,21 @@ class Source:
             self._take(topic, range(count))
         self._partitions.place(timeout_s)
 
-    def poll(self, records_max: int, wait_s: float) -> list[RecordBatch]:
-        """Return the records that come within `wait_s`, at most `records_max`: one batch per topic, none if none came.
+    def poll(self, records_max: int, wait_s: float, bytes_max: int = _POLL_BYTES) -> list[RecordBatch]:
+        """Return the records that come within `wait_s`: one batch per topic, none if none came.
 
-        To be called often, also while paused: it keeps us in the group and brings the callbacks.
+        To be called often, also while paused: it keeps us in the group and brings the callbacks. It returns early with
+        `records_max` records, or `bytes_max` bytes of values, which what librdkafka holds ready may exceed.
 
         Raises: KafkaUnavailableError if this consumer can never go on, though a new one can.
         """
         self._look_around()
-        messages = self._consumer.consume(records_max, wait_s)
+        messages = self._reader.read(records_max, wait_s, bytes_max)
         if any(map(Message.error, messages)):  # an error's value() is its text: it must not pass for a record
             messages = self._without_errors(messages)
         if self._fatal:
             raise KafkaUnavailableError(f"{self._explain(self._fatal)}; is there a second host with this node_index?")
-        if not messages:
-            return []
-        records = cast("Sequence[Record]", messages)
-        if len(self._kafka.topics) == 1:
-            return [RecordBatch(self._kafka.topics[0], records)]
-        by_topic: dict[str, list[Record]] = {}
-        for topic, record in zip(map(methodcaller("topic"), records), records, strict=True):
-            by_topic.setdefault(topic, []).append(record)
-        return [RecordBatch(topic, rows) for topic, rows in by_topic.items()]
+        return batches(self._kafka.topics, messages)
 
     def close(self, timeout_s: float = _TIMEOUT_S) -> bool:
         """Give up all partitions, after `on_revoked`, and disconnect.
@@ -262,9 +255,11 @@ class Source:
 
     def _on_revoke(self, _: Consumer, partitions: list[KafkaPosition]) -> None:
         self._partitions.remove(names(partitions), self._listener.on_revoked)
+        self._reader.forget(names(partitions))
 
     def _on_lost(self, _: Consumer, partitions: list[KafkaPosition]) -> None:
         self._partitions.remove(names(partitions), self._listener.on_lost)
+        self._reader.forget(names(partitions))
 
     # What goes wrong
 

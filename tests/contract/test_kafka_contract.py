@@ -1,11 +1,15 @@
 """What the shipper relies on when it reads from Kafka: against the embedded broker and the real one."""
 
+import time
+
 import pytest
 from confluent_kafka import Producer
 
-from kafka_member import WAIT_S, Broker, Join, delete_records, lines, produce, values
+from kafka_member import QUEUE_BYTES, WAIT_S, Broker, Join, delete_records, lines, produce, values
 from shipper.devstack.kafka import make_topic
 from shipper.records import TopicPartition
+
+MIB = 1024 * 1024
 
 
 def test_records_come_in_order_and_whole_with_their_offsets(broker: Broker, join: Join) -> None:
@@ -28,6 +32,22 @@ def test_any_bytes_come_back_as_they_were(broker: Broker, join: Join, compressio
     sent = [b"", None, bytes(range(256)), b"x" * 900_000, '{"message": "füße 🎉"}'.encode()]
     produce(broker.bootstrap, topic, sent, compression=compression)
     assert values(join(topic).read(len(sent))) == sent
+
+
+def test_records_that_are_large_all_of_a_sudden_come_in_small_batches(broker: Broker, join: Join) -> None:
+    topic = make_topic(broker.bootstrap)
+    produce(broker.bootstrap, topic, lines(1000))
+    produce(broker.bootstrap, topic, [b"x" * 20_000] * 2500)
+    member = join(topic)
+    polled: list[int] = []
+    received = 0
+    deadline = time.monotonic() + WAIT_S
+    while received < 3500:
+        assert time.monotonic() < deadline
+        batches = member.source.poll(10_000, 2.0, MIB)
+        polled.append(sum(batch.bytes_in for batch in batches))
+        received += sum(map(len, batches))
+    assert max(polled) < MIB + 2 * QUEUE_BYTES  # librdkafka's queue may be exceeded by a fetch
 
 
 def test_keys_headers_and_timestamps_come_back_as_they_were(broker: Broker, join: Join) -> None:
