@@ -68,6 +68,8 @@ class Member:
 
     def on_assigned(self, partitions: Mapping[TopicPartition, int]) -> None:
         self.assigned.append(partitions)
+        for at, start in partitions.items():
+            self.tracker.assigned(at, start)
 
     def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
         positions = {at: offset for at, offset in self.tracker.committable().items() if at in partitions}

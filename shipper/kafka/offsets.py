@@ -29,11 +29,11 @@ class _Holding:
     A partition that comes back is a *new* holding, so what an old batch still settles cannot reach it.
     """
 
-    __slots__ = ("committed", "first", "position", "runs", "taken_to")
+    __slots__ = ("committed", "position", "runs", "start", "taken_to")
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, start: int) -> None:
         self.runs: deque[_Run] = deque()
-        self.first = self.position = self.committed = self.taken_to = first
+        self.start = self.position = self.committed = self.taken_to = start
 
     def advance(self) -> None:
         """Move the position over the settled runs at the front."""
@@ -52,6 +52,19 @@ class OffsetTracker:
         self._batches: dict[int, list[tuple[_Holding, _Run]]] = {}
         self._in_flight = 0
 
+    def assigned(self, at: TopicPartition, start: int) -> None:
+        """Hold a partition from now on, until it is dropped.
+
+        Args:
+            at: the partition.
+            start: the offset that is read first; all before it counts as committed.
+
+        Raises: ValueError if the partition is held already: its position would be lost.
+        """
+        if at in self._holdings:
+            raise ValueError(f"{at.topic}/{at.partition} is held already; drop it before it is read from {start}")
+        self._holdings[at] = _Holding(start)
+
     def taken(self, ticket: int, spans: Sequence[Span]) -> None:
         """Note that a batch was taken from Kafka.
 
@@ -60,14 +73,16 @@ class OffsetTracker:
             spans: one per partition, each following the partition's earlier ones; offsets between two spans need
                 not exist (compaction, transaction markers).
 
-        Raises: ValueError if the ticket is in flight already, or a span begins before the end of the one before it:
-            the position would go back, so nothing is noted.
+        Raises: ValueError if the ticket is in flight already, a partition is not held, or a span begins before its
+            partition's start or the end of the one before: the position would go back. Nothing is noted then.
         """
         if ticket in self._batches:
             raise ValueError(f"ticket {ticket} is in flight already")
         for span in spans:
             holding = self._holdings.get(span.at)
-            if holding and span.first < holding.taken_to:
+            if holding is None:
+                raise ValueError(f"{span.at.topic}/{span.at.partition} is not held; it must be assigned first")
+            if span.first < holding.taken_to:
                 raise ValueError(
                     f"{span.at.topic}/{span.at.partition} went back from offset {holding.taken_to} to {span.first}; "
                     "drop the partition before it is read again"
@@ -75,7 +90,7 @@ class OffsetTracker:
         self._batches[ticket] = [self._add(span) for span in spans]
 
     def _add(self, span: Span) -> tuple[_Holding, _Run]:
-        holding = self._holdings.setdefault(span.at, _Holding(span.first))
+        holding = self._holdings[span.at]
         run = _Run(span)
         holding.runs.append(run)
         holding.taken_to = span.next_offset
@@ -109,7 +124,7 @@ class OffsetTracker:
         """
         for at, position in positions.items():
             holding = self._holdings.get(at)
-            if holding and holding.first <= position <= holding.position:
+            if holding and holding.start <= position <= holding.position:
                 holding.committed = max(holding.committed, position)
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
@@ -123,7 +138,7 @@ class OffsetTracker:
         }
 
     def next_offset(self, at: TopicPartition) -> int | None:
-        """Return the position up to which all that was taken is settled; None before the partition's first batch."""
+        """Return the position up to which all that was taken is settled, the start at first; None if it is not held."""
         holding = self._holdings.get(at)
         return holding.position if holding else None
 

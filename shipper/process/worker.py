@@ -34,7 +34,6 @@ from shipper.records import PushRequest, RecordBatch, Rejected, TopicPartition
 from shipper.settings import Settings
 
 _BATCH_BYTES = 4 * 1024 * 1024  # a batch of large records is cut short, so that it fits the bound on memory
-_BATCH_RECORDS_FIRST = 500  # before anything is known of the records' size
 _HELD_S = 1.0  # so long we just wait for Loki; then partitions are paused, and Kafka is polled for its own sake
 _TICK_S = 1.0  # commits and gauges
 _WAIT_S = 0.05  # for Loki, when there is nothing else to do
@@ -106,7 +105,6 @@ class Worker:
         self._partitions: dict[TopicPartition, Partition] = {}
         self._reached: dict[TopicPartition, int] = {}
         """The offset to be read next, whatever became of those before it."""
-        self._record_bytes = _BATCH_BYTES / _BATCH_RECORDS_FIRST
         self._stopping = False
         self._parent = multiprocessing.parent_process()
         self._full_since: float | None = None
@@ -134,7 +132,8 @@ class Worker:
     def _turn(self) -> None:
         self._row.heartbeat(time.monotonic_ns())
         if self._may_take():
-            for batch in self._source.poll(self._batch_records(), self._settings.kafka.batch_wait_s):
+            kafka = self._settings.kafka
+            for batch in self._source.poll(kafka.batch_records_max, kafka.batch_wait_s, _BATCH_BYTES):
                 self._take(batch)
         self._push_and_settle(_WAIT_S if self._flights.is_full else 0)
         self._tick()
@@ -157,14 +156,10 @@ class Worker:
                 self._take(batch)
         return False
 
-    def _batch_records(self) -> int:
-        return max(1, min(self._settings.kafka.batch_records_max, int(_BATCH_BYTES / self._record_bytes)))
-
     def _take(self, batch: RecordBatch) -> None:
         batch = self._due(batch)
         if not len(batch):
             return
-        self._record_bytes = max(batch.bytes_in / len(batch), 1)
         began_ns = time.monotonic_ns()
         parts = list(prepare_all(batch, self._rules, now_ns=time.time_ns()))
         self._row.add(prepare_ns=time.monotonic_ns() - began_ns)
@@ -286,6 +281,7 @@ class Worker:
             self._partitions[at] = self._row.partition(self._topics.index(at.topic), at.partition)
             self._partitions[at].set(committed=start, paused=self._is_paused)
             self._reached[at] = start
+            self._tracker.assigned(at, start)
         if self._until_caught_up:
             unset = [at for at in partitions if self._partitions[at].target < 0]
             for at, target in self._source.ends_now(unset).items():

@@ -1,5 +1,6 @@
 """The laws of the offset tracker, against a model that knows every single record."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,14 +14,23 @@ from shipper.records import Span, TopicPartition
 PARTITIONS = [TopicPartition("logs", 0), TopicPartition("logs", 1), TopicPartition("audit", 0)]
 
 
+def tracker_of(starts: Mapping[TopicPartition, int]) -> OffsetTracker:
+    """A tracker that holds these partitions, each from its start."""
+    tracker = OffsetTracker()
+    for at, start in starts.items():
+        tracker.assigned(at, start)
+    return tracker
+
+
 @dataclass
 class Held:
     """One partition, from assignment to revocation: each existing offset, and whether it is settled."""
 
     generation: int
+    start: int
     next_read: int
+    committed: int
     records: dict[int, bool] = field(default_factory=dict)
-    committed: int = -1
 
     def prefix(self) -> int:
         """The first offset that is not settled, or where reading stands."""
@@ -51,7 +61,8 @@ class Tracking(RuleBasedStateMachine):
     def give(self, at: TopicPartition, start: int) -> None:
         if at not in self.held:
             self.generation += 1
-            self.held[at] = Held(self.generation, start)
+            self.held[at] = Held(self.generation, start, next_read=start, committed=start)
+            self.tracker.assigned(at, start)
 
     @rule(at=st.sampled_from(PARTITIONS))
     def take_away(self, at: TopicPartition) -> None:
@@ -84,6 +95,12 @@ class Tracking(RuleBasedStateMachine):
             spans.append(Span(at, offsets[0], offset, len(offsets)))
         self.batches[ticket] = batch
         self.tracker.taken(ticket, spans)
+
+    @rule(at=st.sampled_from(PARTITIONS), back=st.integers(1, 5))
+    def take_what_is_not_due(self, at: TopicPartition, back: int) -> None:
+        first = self.held[at].next_read - back if at in self.held else 0
+        with pytest.raises(ValueError, match="went back" if at in self.held else "not held"):
+            self.tracker.taken(-1, [Span(at, first, first + back + 1, back + 1)])
 
     @precondition(lambda self: any(not batch.settled for batch in self.batches.values()))
     @rule(data=st.data())
@@ -123,14 +140,16 @@ class Tracking(RuleBasedStateMachine):
         committable = self.tracker.committable()
         for at, held in self.held.items():
             position = self.tracker.next_offset(at)
-            if position is not None and position > max(held.committed, min(held.records)):
+            if position is not None and position > held.committed:
                 assert committable[at] == position
+            else:
+                assert at not in committable
 
     @invariant()
     def the_position_is_where_the_first_hole_is(self) -> None:
         for at, held in self.held.items():
             if not held.records:
-                assert self.tracker.next_offset(at) is None
+                assert self.tracker.next_offset(at) == held.start
                 continue
             position = self.tracker.next_offset(at)
             assert position is not None
@@ -152,7 +171,8 @@ TestTracking.settings = settings(stateful_step_count=30)
 
 @given(st.permutations(range(8)), st.lists(st.integers(1, 5), min_size=8, max_size=8))
 def test_any_order_of_acknowledgements_ends_at_the_last_offset(order: list[int], sizes: list[int]) -> None:
-    tracker, at = OffsetTracker(), PARTITIONS[0]
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 0})
     ends = [sum(sizes[: index + 1]) for index in range(8)]
     for ticket, (size, end) in enumerate(zip(sizes, ends, strict=True)):
         tracker.taken(ticket, [Span(at, end - size, end, size)])
@@ -167,7 +187,8 @@ def test_any_order_of_acknowledgements_ends_at_the_last_offset(order: list[int],
 
 
 def test_commit_never_passes_an_unacknowledged_batch() -> None:
-    tracker, at = OffsetTracker(), PARTITIONS[0]
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 100})
     tracker.taken(1, [Span(at, 100, 110, 10)])
     tracker.taken(2, [Span(at, 110, 120, 10)])
     tracker.settled(2)
@@ -177,9 +198,11 @@ def test_commit_never_passes_an_unacknowledged_batch() -> None:
 
 
 def test_an_old_batch_never_resurrects_a_partition_that_came_back() -> None:
-    tracker, at = OffsetTracker(), PARTITIONS[0]
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 100})
     tracker.taken(1, [Span(at, 100, 110, 10)])
     tracker.drop([at])
+    tracker.assigned(at, 100)
     tracker.taken(2, [Span(at, 100, 105, 5)])
     assert tracker.settled(1) == []
     assert tracker.committable() == {}
@@ -187,9 +210,11 @@ def test_an_old_batch_never_resurrects_a_partition_that_came_back() -> None:
 
 
 def test_an_old_batch_that_still_holds_another_partition_never_settles_the_one_that_came_back() -> None:
-    tracker, (kept, bounced, _) = OffsetTracker(), PARTITIONS
+    kept, bounced, _ = PARTITIONS
+    tracker = tracker_of({kept: 0, bounced: 0})
     tracker.taken(1, [Span(kept, 0, 3, 3), Span(bounced, 0, 2, 2)])
     tracker.drop([bounced])
+    tracker.assigned(bounced, 0)
     tracker.taken(2, [Span(bounced, 0, 2, 2)])
     assert [span.at for span in tracker.settled(1)] == [kept]
     assert tracker.committable() == {kept: 3}
@@ -197,7 +222,8 @@ def test_an_old_batch_that_still_holds_another_partition_never_settles_the_one_t
 
 
 def test_a_late_answer_to_an_old_commit_does_not_hold_up_the_next() -> None:
-    tracker, at = OffsetTracker(), PARTITIONS[0]
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 100})
     tracker.taken(1, [Span(at, 100, 110, 10)])
     tracker.settled(1)
     tracker.committed({at: 500})
@@ -205,7 +231,8 @@ def test_a_late_answer_to_an_old_commit_does_not_hold_up_the_next() -> None:
 
 
 def test_a_batch_of_which_one_partition_was_dropped_settles_the_other() -> None:
-    tracker, (kept, dropped, _) = OffsetTracker(), PARTITIONS
+    kept, dropped, _ = PARTITIONS
+    tracker = tracker_of({kept: 0, dropped: 7})
     spans = [Span(kept, 0, 3, 3), Span(dropped, 7, 9, 2)]
     tracker.taken(1, spans)
     tracker.drop([dropped])
@@ -215,7 +242,8 @@ def test_a_batch_of_which_one_partition_was_dropped_settles_the_other() -> None:
 
 
 def test_a_commit_that_failed_is_covered_by_the_next() -> None:
-    tracker, at = OffsetTracker(), PARTITIONS[0]
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 0})
     tracker.taken(1, [Span(at, 0, 3, 3)])
     tracker.settled(1)
     assert tracker.committable() == {at: 3}
@@ -225,7 +253,8 @@ def test_a_commit_that_failed_is_covered_by_the_next() -> None:
 
 
 def test_a_partition_that_goes_back_without_being_dropped_is_refused() -> None:
-    tracker, at = OffsetTracker(), PARTITIONS[0]
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 10})
     tracker.taken(1, [Span(at, 10, 20, 10)])
     with pytest.raises(ValueError, match=r"logs/0 went back from offset 20 to 15"):
         tracker.taken(2, [Span(at, 15, 25, 10)])
@@ -233,7 +262,52 @@ def test_a_partition_that_goes_back_without_being_dropped_is_refused() -> None:
 
 
 def test_a_ticket_in_flight_is_not_taken_again() -> None:
-    tracker = OffsetTracker()
+    tracker = tracker_of({PARTITIONS[0]: 10, PARTITIONS[1]: 0})
     tracker.taken(1, [Span(PARTITIONS[0], 10, 20, 10)])
     with pytest.raises(ValueError, match="ticket 1 is in flight"):
         tracker.taken(1, [Span(PARTITIONS[1], 0, 1, 1)])
+
+
+def test_a_partition_that_was_given_and_not_read_is_not_committable() -> None:
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 100})
+    assert (tracker.committable(), tracker.next_offset(at)) == ({}, 100)
+
+
+def test_a_batch_that_skips_what_exists_no_more_is_committed_from_the_start_on() -> None:
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 100})
+    tracker.taken(1, [Span(at, 120, 130, 10)])
+    assert tracker.next_offset(at) == 100
+    tracker.settled(1)
+    assert tracker.committable() == {at: 130}
+
+
+@pytest.mark.parametrize(
+    ("spans", "said"),
+    [
+        ([Span(PARTITIONS[0], 100, 110, 10), Span(PARTITIONS[1], 0, 5, 5)], "logs/1 is not held"),
+        ([Span(PARTITIONS[0], 99, 110, 11)], "logs/0 went back from offset 100 to 99"),
+    ],
+)
+def test_a_batch_that_nobody_asked_for_is_refused_whole(spans: list[Span], said: str) -> None:
+    tracker = tracker_of({PARTITIONS[0]: 100})
+    with pytest.raises(ValueError, match=said):
+        tracker.taken(1, spans)
+    assert (tracker.in_flight, tracker.settled(1), tracker.next_offset(PARTITIONS[0])) == (0, [], 100)
+
+
+def test_a_partition_that_was_dropped_takes_nothing_until_it_is_assigned_again() -> None:
+    at = PARTITIONS[0]
+    tracker = tracker_of({at: 100})
+    tracker.drop([at])
+    assert tracker.next_offset(at) is None
+    with pytest.raises(ValueError, match="not held"):
+        tracker.taken(1, [Span(at, 100, 110, 10)])
+
+
+def test_a_partition_that_is_held_is_not_assigned_again() -> None:
+    tracker = tracker_of({PARTITIONS[0]: 100})
+    with pytest.raises(ValueError, match="logs/0 is held already"):
+        tracker.assigned(PARTITIONS[0], 50)
+    assert tracker.next_offset(PARTITIONS[0]) == 100
