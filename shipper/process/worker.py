@@ -232,9 +232,7 @@ class Worker:
         self._row.set(in_flight_bytes=self._flights.bytes_held)
         for at, end in self._source.eof_offsets.items():
             # Transaction markers hold no record, so nothing is ever settled there: without this they look like lag.
-            if at in self._partitions and end > self._reached[at] == (
-                self._tracker.next_offset(at) or self._reached[at]
-            ):
+            if at in self._partitions and end > self._reached[at] == self._tracker.next_offset(at):
                 self._partitions[at].set(committed=end)
         for at, high in self._source.high_watermarks().items():
             if at in self._partitions:

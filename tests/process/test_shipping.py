@@ -161,8 +161,14 @@ def test_loki_away_at_the_start_is_waited_for_and_seen_in_the_status(
 def test_loki_killed_in_the_middle_loses_nothing_it_acknowledged(
     shipping: Shipping, server_dir: Callable[[str], Path]
 ) -> None:
+    # One push at a time: of two at once to the same stream, Loki can forget one that it acknowledged when it is killed
+    # (docs/decisions/0008).
+    one_at_a_time = {"count = 2": "count = 1", "[loki]": "[loki]\nin_flight_max = 1"}
     with LokiServer(server_dir("killed-loki")) as own:
-        shipping.config.write_text(shipping.config.read_text().replace(shipping.loki_url, own.url))
+        text = shipping.config.read_text().replace(shipping.loki_url, own.url)
+        for several, one in one_at_a_time.items():
+            text = text.replace(several, one)
+        shipping.config.write_text(text)
         shipping.loki_url = own.url
         write(shipping.bootstrap, shipping.topic, spread(records(100_000)))
         with shipping.run() as running:
