@@ -230,7 +230,9 @@ class Running:
         return found
 
     def workers(self) -> list[int]:
-        return [worker["pid"] for worker in self.status()["workers"] if worker["pid"]]
+        """Give the workers' processes, once all of them have one."""
+        status = self.wait_for(lambda status: all(worker["pid"] for worker in status["workers"]))
+        return [worker["pid"] for worker in status["workers"]]
 
 
 def _comparable(shipped: Shipped) -> tuple[object, ...]:
