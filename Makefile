@@ -74,7 +74,7 @@ test: parts-if-possible ## runs the whole suite against the real servers
 
 .PHONY: test-fast
 test-fast: install-dev ## runs what needs no real server, in under 30 seconds
-	@$(BIN)/pytest -q -n 2 -m "$(NOT_REAL)" $(ARGS)
+	@$(BIN)/pytest -q -n 4 -m "$(NOT_REAL)" $(ARGS)
 
 .PHONY: bench
 bench: parts-if-possible ## measures each stage, and the whole against a bare consume loop
