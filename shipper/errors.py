@@ -30,9 +30,5 @@ class KafkaUnavailableError(CannotStartError):
     """Kafka does not answer, refuses us, or lacks the topic."""
 
 
-class LokiUnavailableError(CannotStartError):
-    """Loki does not answer, refuses us, or something else answers in its place."""
-
-
 class EntryTooLargeError(ShipperError):
     """One entry alone exceeds the bound of a push request."""
