@@ -104,9 +104,7 @@ METRICS = (
     ),
     Described("shipper_worker_up", "gauge", _WORKER, "1 while the worker's process runs and its loop turns."),
     Described("shipper_worker_restarts_total", "counter", _WORKER, "Restarts of a worker that died unasked."),
-    Described(
-        "shipper_worker_cpu_seconds_total", "counter", _WORKER, "Processor time of the worker's present process."
-    ),
+    Described("shipper_worker_cpu_seconds_total", "counter", _WORKER, "Processor time of the worker, over restarts."),
     Described("shipper_worker_resident_memory_bytes", "gauge", _WORKER, "Resident memory of the worker's process."),
     Described("shipper_worker_heartbeat_age_seconds", "gauge", _WORKER, "Time since the worker's loop turned last."),
 )

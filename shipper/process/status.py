@@ -37,7 +37,7 @@ class WorkerLook:
         state: `restarting` from its death until the next process's first heartbeat.
         restarts: how often it was started again after it died unasked.
         cpu_percent: share of one core over the last second, in percent.
-        cpu_s: processor time of the present process, in seconds.
+        cpu_s: processor time of all its processes so far, in seconds.
         rss_bytes: resident memory.
     """
 

@@ -82,6 +82,7 @@ class WorkerProcess:
         self._backoff = backoff
         self._process: SpawnProcess | None = None
         self._usage: psutil.Process | None = None
+        self._cpu_s = self._cpu_before_s = 0.0
         self._watchdog = Watchdog(patience, 0)
         self._started_ns = 0
         self._restarts = 0
@@ -163,27 +164,33 @@ class WorkerProcess:
         )
         self._process.close()
         self._process, self._usage, self._kill_ns, self._killed_because = None, None, None, ""
+        self._cpu_before_s, self._cpu_s = self._cpu_before_s + self._cpu_s, 0.0
         self._ran_before |= ran
         self._counters.row(self.index).repair()
         self.state = "stopped"
         return ending
 
     def look(self) -> WorkerLook:
-        """Return what the operating system says of the process, since the last look."""
+        """Return what the operating system says of the process, since the last look.
+
+        The CPU time is that of all its lives, as far as it was looked at: like the counts, it never goes down.
+        """
         pid = self._process.pid if self._process else None
+        cpu_percent, rss_bytes = 0.0, 0
         if self._usage:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied), self._usage.oneshot():
                 times = self._usage.cpu_times()
-                return WorkerLook(
-                    self.index,
-                    pid,
-                    self.state,
-                    self._restarts,
-                    cpu_percent=self._usage.cpu_percent(),
-                    cpu_s=times.user + times.system,
-                    rss_bytes=self._usage.memory_info().rss,
-                )
-        return WorkerLook(self.index, pid, self.state, self._restarts)
+                self._cpu_s = max(self._cpu_s, times.user + times.system)
+                cpu_percent, rss_bytes = self._usage.cpu_percent(), self._usage.memory_info().rss
+        return WorkerLook(
+            self.index,
+            pid,
+            self.state,
+            self._restarts,
+            cpu_percent=cpu_percent,
+            cpu_s=self._cpu_before_s + self._cpu_s,
+            rss_bytes=rss_bytes,
+        )
 
     def _turned(self, row: RowSnapshot) -> bool:
         return row.heartbeat_ns >= self._started_ns

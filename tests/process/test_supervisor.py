@@ -2,16 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
-from process.runner import ROOT, running, settings, supervised
+from process.runner import ROOT, Supervised, running, settings, supervised
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +32,29 @@ def test_status_adds_up_at_every_look_and_a_killed_worker_comes_back_with_its_co
         # Two resting workers hold 300 records each; what the dead one held is no longer in flight.
         shipper.wait_for(lambda status: {partition["committed"] for partition in status["partitions"]} == {50_000})
         shipper.wait_for(lambda status: status["totals"]["in_flight"] == 600)
+
+
+def cpu_seconds(shipper: Supervised) -> float:
+    with urlopen(f"{shipper.url}/metrics", timeout=5) as answer:  # noqa: S310 - http, ours
+        text = answer.read().decode()
+    found = re.search(r'^shipper_worker_cpu_seconds_total\{worker="0"\} (\S+)$', text, re.MULTILINE)
+    assert found
+    return float(found[1])
+
+
+def test_cpu_seconds_never_go_down_over_a_restart(tmp_path: Path) -> None:
+    with supervised(tmp_path, kafka={"does": "rest"}) as shipper:
+        shipper.wait_for(lambda status: {partition["committed"] for partition in status["partitions"]} == {50_000})
+        seen = [cpu_seconds(shipper)]
+        assert seen[0] > 0
+        os.kill(shipper.status()["workers"][0]["pid"], signal.SIGKILL)
+
+        def came_back(status: dict[str, Any]) -> bool:
+            seen.append(cpu_seconds(shipper))
+            return status["workers"][0]["restarts"] == 1 and running(status)
+
+        shipper.wait_for(came_back)
+        assert seen == sorted(seen)
 
 
 def test_sigterm_drains_and_ends_with_0(tmp_path: Path) -> None:
