@@ -70,7 +70,7 @@ parts-if-possible: install-dev
 
 .PHONY: test
 test: parts-if-possible ## runs the whole suite against the real servers
-	@$(BIN)/pytest --durations=5 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal --durations=5 $(ARGS)
 
 .PHONY: test-fast
 test-fast: install-dev ## runs what needs no real server, in under 30 seconds

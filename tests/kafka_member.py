@@ -17,7 +17,7 @@ from shipper.kafka.trouble import Trouble
 from shipper.records import Message, RecordBatch, TopicPartition
 from shipper.settings import Kafka, Settings
 
-WAIT_S = 20.0
+WAIT_S = 90.0
 POLL_S = 0.1
 QUEUE_BYTES = 8 * 1024 * 1024
 

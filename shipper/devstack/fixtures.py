@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,14 +28,8 @@ _PART_OF_FIXTURE = {
     "chromium": "chromium",
 }
 _PARTS = tuple(_PART_OF_FIXTURE.values())
-_MISSING = pytest.StashKey[dict[str, parts.PartMissingError]]()
-_COST = pytest.StashKey[Counter[str]]()
-_RAN = pytest.StashKey[Counter[str]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Begin the account with nothing missing and nothing run."""
-    config.stash[_MISSING], config.stash[_COST], config.stash[_RAN] = {}, Counter(), Counter()
+_RAN, _MISSING = "real part", "missing real part"
+"""Properties of a test's reports: these reach the summary from another process too, when tests run in several."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
@@ -48,34 +43,40 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip or fail a test whose part is missing, before any server is started."""
-    stash = item.config.stash
     needed = [part for part in _PARTS if item.get_closest_marker(part)]
     for part in needed:
         try:
             parts.locate(part)
         except parts.PartMissingError as missing:
-            stash[_MISSING][part] = missing
-            stash[_COST][part] += 1
+            item.user_properties.append((_MISSING, (part, missing.why, missing.way_out)))
             if os.environ.get("SHIPPER_REQUIRE_REAL") == "1":
                 pytest.fail(str(missing), pytrace=False)
             pytest.skip(str(missing))
-    stash[_RAN].update(needed)
+    item.user_properties.extend((_RAN, part) for part in needed)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what ran against real parts, and what could not."""
-    ran, cost = config.stash[_RAN], config.stash[_COST]
-    if not ran and not cost:
+    properties = {
+        report.nodeid: report.user_properties
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+    }
+    told: list[tuple[str, Any]] = [one for properties_of_test in properties.values() for one in properties_of_test]
+    ran = Counter(part for kind, part in told if kind == _RAN)
+    missing = Counter(tuple(part) for kind, part in told if kind == _MISSING)
+    if not ran and not missing:
         return
     terminalreporter.section("real parts")
     if ran:
         terminalreporter.line(
             "tests against real parts: " + ", ".join(f"{part} {ran[part]}" for part in _PARTS if ran[part])
         )
-    for part, missing in config.stash[_MISSING].items():
-        terminalreporter.line(f"{part.upper()} IS MISSING: {cost[part]} TESTS DID NOT RUN", red=True, bold=True)
-        terminalreporter.line(f"    why: {missing.why}")
-        terminalreporter.line(f"    way out: {missing.way_out}")
+    for (part, why, way_out), tests in missing.items():
+        terminalreporter.line(f"{part.upper()} IS MISSING: {tests} TESTS DID NOT RUN", red=True, bold=True)
+        terminalreporter.line(f"    why: {why}")
+        terminalreporter.line(f"    way out: {way_out}")
 
 
 @pytest.fixture(scope="session")

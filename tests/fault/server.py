@@ -14,7 +14,7 @@ from requests.structures import CaseInsensitiveDict
 from loki_proto import decode_push
 
 HOST = "127.0.0.1"
-WAIT_S = 30.0
+WAIT_S = 90.0
 """Bound of everything that waits here."""
 
 

@@ -25,7 +25,7 @@ from shipper.process.watchdog import Patience
 from shipper.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-WAIT_S = 30.0
+WAIT_S = 90.0
 FAKE = "process.fake_workers"
 
 
