@@ -74,6 +74,7 @@ def commit_and_confirm(
     timeout_s: float,
     *,
     clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Commit and see in Kafka that it holds, within `timeout_s`.
 
@@ -89,7 +90,7 @@ def commit_and_confirm(
             held = committed_offsets(consumer, positions, left_s).offsets
             if all(held.get(at, -1) >= position for at, position in positions.items()):
                 return True
-            time.sleep(min(_CONFIRM_EVERY_S, left_s))
+            sleep(min(_CONFIRM_EVERY_S, left_s))
     except KafkaException:
         return False
     return False

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPosition
@@ -50,6 +51,8 @@ class Source:
         on_error: is told what goes wrong; the source goes on by itself.
         new_partitions_every_s: how often new partitions are looked for.
         clock: monotonic seconds.
+        sleep: waits so many seconds.
+        make_consumer: makes the consumer from librdkafka's settings.
 
     Raises: ConfigError if librdkafka does not take a setting of `[kafka.client]`.
     """
@@ -65,10 +68,13 @@ class Source:
         on_error: OnError,
         new_partitions_every_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
     ) -> None:
         self._kafka = settings.kafka
         self._worker, self._workers = worker, workers
-        self._listener, self._on_error, self._clock = listener, on_error, clock
+        self._listener, self._on_error = listener, on_error
+        self._clock, self._sleep = clock, sleep
         self._new_partitions_every_s = new_partitions_every_s
         self._look_at = clock() + new_partitions_every_s
         self._place_at = self._highs_at = clock()
@@ -76,7 +82,7 @@ class Source:
         self._throttle = Throttle(_COMPLAIN_EVERY_S, clock)
         self._fatal: KafkaError | None = None
         self._consumer: Consumer = create_client(
-            Consumer,
+            make_consumer,
             {
                 "topic.metadata.refresh.interval.ms": max(10, int(new_partitions_every_s * 1000)),
                 **consumer_settings(self._kafka, worker=worker, queue_bytes_max=queue_bytes_max),
@@ -101,7 +107,7 @@ class Source:
                 if refusal.name() in _FINAL or self._clock() + _ASK_AGAIN_S > deadline:
                     self._consumer.poll(0)  # brings the complaints, which say more than a call's own error
                     raise KafkaUnavailableError(self._explain(refusal)) from error
-                time.sleep(_ASK_AGAIN_S)  # such as a coordinator or a leader that is being elected
+                self._sleep(_ASK_AGAIN_S)  # such as a coordinator or a leader that is being elected
             else:
                 return
 
@@ -208,7 +214,9 @@ class Source:
 
     def commit_now(self, positions: Mapping[TopicPartition, int], timeout_s: float) -> bool:
         """Commit and wait, `timeout_s` at most, until Kafka holds it. Returns whether it does."""
-        return not positions or commit_and_confirm(self._consumer, positions, timeout_s, clock=self._clock)
+        return not positions or commit_and_confirm(
+            self._consumer, positions, timeout_s, clock=self._clock, sleep=self._sleep
+        )
 
     def _on_commit(self, error: KafkaError | None, positions: list[KafkaPosition]) -> None:
         refusal = error or next((it.error for it in positions if it.error), None)

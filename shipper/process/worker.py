@@ -8,29 +8,24 @@ Everything else is a stage: this thread runs them in turn, push threads and libr
 """
 
 import gc
-import multiprocessing
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Mapping, Sequence
-from random import Random
 from types import FrameType
 
 from shipper.errors import ShipperError
 from shipper.kafka.consumer import queue_bytes_max
-from shipper.kafka.dlq import DeadLetters
 from shipper.kafka.offsets import OffsetTracker
-from shipper.kafka.source import Source
 from shipper.logs import log
-from shipper.loki import encode
-from shipper.loki.client import Attempt, Pusher
+from shipper.loki.client import Attempt
 from shipper.pipeline import Rules, prepare_all
 from shipper.process.counters import Counters
 from shipper.process.flight import Flights
+from shipper.process.parts import Parts, connect
 from shipper.process.report import Report
 from shipper.process.row import Partition
-from shipper.records import PushRequest, RecordBatch, Rejected, TopicPartition
+from shipper.records import RecordBatch, Rejected, TopicPartition
 from shipper.settings import Settings
 
 _BATCH_BYTES = 4 * 1024 * 1024  # a batch of large records is cut short, so that it fits the bound on memory
@@ -46,8 +41,12 @@ def main(index: int, workers: int, settings: Settings, counters_fd: int, until_c
     counters = Counters.attach(counters_fd)
     report = Report(counters.row(index), log.bind(worker=index))
     try:
-        worker = Worker(index, workers, settings, report, topics=counters.topics, until_caught_up=until_caught_up)
+        rules, parts = Rules.compile(settings), connect(index, workers, settings, report)
+        worker = Worker(rules, parts, report, topics=counters.topics, until_caught_up=until_caught_up)
         signal.signal(signal.SIGTERM, worker.stop)
+        # Records and entries have no cycles; what was imported stays for good. So the collector has little to look for.
+        gc.freeze()
+        gc.set_threshold(100_000)
         worker.run()
     except ShipperError as error:
         log("fatal", str(error), worker=index)
@@ -62,51 +61,33 @@ class Worker:
     """One process's share of the work; also the source's listener, told which partitions come and go."""
 
     def __init__(
-        self,
-        index: int,
-        workers: int,
-        settings: Settings,
-        report: Report,
-        *,
-        topics: Sequence[str],
-        until_caught_up: bool,
+        self, rules: Rules, parts: Parts, report: Report, *, topics: Sequence[str], until_caught_up: bool
     ) -> None:
-        """Build the stages.
+        """Build the stages that need nothing from outside, and take the others.
 
         Args:
-            index: this worker, 0 … workers - 1.
-            workers: how many there are on this host.
-            settings: the configuration.
+            rules: the configuration, compiled.
+            parts: what connects it with Kafka, Loki and time.
             report: where counters and log lines go.
             topics: names by the topic index of the counters.
             until_caught_up: whether to end where Kafka ended when the shipper was started.
 
-        Raises: ConfigError if a pattern or a setting of librdkafka is wrong.
+        Raises: ConfigError if a setting of librdkafka is wrong.
         """
-        self._settings = settings
+        self._rules, self._settings = rules, rules.settings
         self._report, self._row = report, report.row
         self._topics = topics
         self._until_caught_up = until_caught_up
-        self._rules = Rules.compile(settings)
-        memory = settings.workers.memory_bytes_max
-        queue = queue_bytes_max(memory)
-        self._flights = Flights(memory - queue)
+        memory = self._settings.workers.memory_bytes_max
+        self._flights = Flights(memory - queue_bytes_max(memory))
         self._tracker = OffsetTracker()
-        self._letters = DeadLetters(settings, on_error=report.trouble)
-        self._pusher = Pusher(settings.loki, encode=_body, random=Random())  # noqa: S311 - jitter, no secret
-        self._source = Source(
-            settings,
-            worker=index,
-            workers=workers,
-            queue_bytes_max=queue,
-            listener=self,
-            on_error=report.trouble,
-        )
+        self._letters, self._pusher = parts.letters, parts.pusher
+        self._source = parts.source(self)
+        self._is_orphan, self._clock, self._now_ns = parts.is_orphan, parts.clock, parts.now_ns
         self._partitions: dict[TopicPartition, Partition] = {}
         self._reached: dict[TopicPartition, int] = {}
         """The offset to be read next, whatever became of those before it."""
         self._stopping = False
-        self._parent = multiprocessing.parent_process()
         self._full_since: float | None = None
         self._is_paused = False
         self._tick_at = 0.0
@@ -118,19 +99,26 @@ class Worker:
 
     def run(self) -> None:
         """Ship until told to stop or, with `--until-caught-up`, until every partition has reached its target."""
-        # Records and entries have no cycles; what was imported stays for good. So the collector has little to look for.
-        gc.freeze()
-        gc.set_threshold(100_000)
+        self.open()
+        while not self.is_done:
+            self.turn()
+        self.drain()
+
+    def open(self) -> None:
+        """Connect with Kafka. Raises KafkaUnavailableError if that cannot be."""
         self._source.open()
-        self._opened_at = time.monotonic()
-        while not self._stopping and not self._is_caught_up() and not self._is_orphan():
-            self._turn()
-        self._drain()
+        self._opened_at = self._clock()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is time to drain."""
+        return self._stopping or self._is_caught_up() or self._is_orphan()
 
     # --- the loop
 
-    def _turn(self) -> None:
-        self._row.heartbeat(time.monotonic_ns())
+    def turn(self) -> None:
+        """Go round once: take, push, settle, commit."""
+        self._heartbeat()
         if self._may_take():
             kafka = self._settings.kafka
             for batch in self._source.poll(kafka.batch_records_max, kafka.batch_wait_s, _BATCH_BYTES):
@@ -140,7 +128,7 @@ class Worker:
 
     def _may_take(self) -> bool:
         """Ask the flights; while they are full for long, keep the consumer alive with its partitions paused."""
-        now = time.monotonic()
+        now = self._clock()
         if not self._flights.is_full:
             if self._is_paused:
                 self._source.resume()
@@ -160,9 +148,9 @@ class Worker:
         batch = self._due(batch)
         if not len(batch):
             return
-        began_ns = time.monotonic_ns()
-        parts = list(prepare_all(batch, self._rules, now_ns=time.time_ns()))
-        self._row.add(prepare_ns=time.monotonic_ns() - began_ns)
+        began = self._clock()
+        parts = list(prepare_all(batch, self._rules, now_ns=self._now_ns()))
+        self._row.add(prepare_ns=int((self._clock() - began) * 1e9))
         for part in parts:
             self._report.taken(part)
             ticket = self._flights.start(part)
@@ -222,7 +210,7 @@ class Worker:
 
     def _tick(self) -> None:
         """Commit, and refresh what does not change with every batch."""
-        now = time.monotonic()
+        now = self._clock()
         if now < self._tick_at:
             return
         self._tick_at = now + _TICK_S
@@ -238,12 +226,12 @@ class Worker:
             if at in self._partitions:
                 self._partitions[at].set(high_watermark=high)
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
         """Finish what is in flight, up to the deadline; commit; close. What is left is somebody else's to ship."""
         self._source.pause()
-        deadline = time.monotonic() + self._settings.workers.drain_timeout_s
-        while len(self._flights) and time.monotonic() < deadline:
-            self._row.heartbeat(time.monotonic_ns())
+        deadline = self._clock() + self._settings.workers.drain_timeout_s
+        while len(self._flights) and self._clock() < deadline:
+            self._heartbeat()
             self._push_and_settle(_WAIT_S)
             for batch in self._source.poll(
                 1, 0
@@ -264,12 +252,12 @@ class Worker:
             return False
         if not self._partitions:
             is_pinned = self._settings.kafka.assignment == "pinned"
-            return is_pinned or time.monotonic() > self._opened_at + _NO_PARTITION_S
+            return is_pinned or self._clock() > self._opened_at + _NO_PARTITION_S
         ends = self._source.eof_offsets
         return all(max(self._reached[at], ends.get(at, 0)) >= it.target for at, it in self._partitions.items())
 
-    def _is_orphan(self) -> bool:
-        return self._parent is not None and not self._parent.is_alive()
+    def _heartbeat(self) -> None:
+        self._row.heartbeat(int(self._clock() * 1e9))
 
     # --- the source's listener
 
@@ -316,7 +304,3 @@ class Worker:
         self._is_paused = paused
         for partition in self._partitions.values():
             partition.set(paused=paused)
-
-
-def _body(request: PushRequest) -> bytes:
-    return encode.compress(encode.encode(request))
