@@ -92,6 +92,7 @@ class DeadLetters:
         on_error: is told why letters are not taken; they are sent again and again.
         retry_wait_s: pause before a refused letter is sent again, in seconds.
         clock: monotonic seconds.
+        sleep: waits so many seconds.
         make_producer: makes the producer from librdkafka's settings.
     """
 
@@ -102,10 +103,11 @@ class DeadLetters:
         on_error: OnError,
         retry_wait_s: float = _RETRY_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
         make_producer: Callable[[dict[str, Any]], Producer] = Producer,
     ) -> None:
         self._settings, self._on_error = settings, on_error
-        self._retry_wait_s, self._clock = retry_wait_s, clock
+        self._retry_wait_s, self._clock, self._sleep = retry_wait_s, clock, sleep
         self._make_producer = make_producer
         self._topic = settings.dead_letter.topic
         self._complaints = Complaints()
@@ -158,6 +160,8 @@ class DeadLetters:
             self._send()
             if self._producer is not None:
                 self._producer.poll(_CLOSE_STEP_S)
+            else:  # it broke, and all letters wait to be sent again
+                self._sleep(_CLOSE_STEP_S)
         if self._producer is not None and self.pending:
             self._producer.purge()  # letters that it holds would hold up the end of the process
         return not self.pending

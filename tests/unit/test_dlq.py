@@ -71,8 +71,12 @@ class Desk:
             on_error=lambda kind, text: self.troubles.append((kind, text)),
             retry_wait_s=5.0,
             clock=lambda: self.now_s,
+            sleep=self.sleep,
             make_producer=self.make_producer,
         )
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
 
     def make_producer(self, _: dict[str, Any]) -> Any:  # noqa: ANN401 - stands for a producer
         self.producers.append(ScriptedProducer())
@@ -212,6 +216,15 @@ def test_closing_says_whether_letters_are_left_and_drops_the_queue() -> None:
     desk.now_s = 10
     assert not desk.letters.close(0)
     assert desk.producer.purged
+
+
+def test_closing_without_a_producer_waits_for_the_letters_to_be_due() -> None:
+    desk = Desk()
+    desk.send(1, b"a")
+    desk.producer.deliver(FATAL)
+    assert not desk.letters.close(1)
+    assert 1 <= desk.now_s < 2
+    assert len(desk.producers) == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["ok", "refused", "fatal", "later"])), max_size=60))
