@@ -5,6 +5,7 @@ the policy says, and is read from there on. So reading starts in one way only: a
 new, when a group gives it to us, and when the records that were due exist no more.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -47,6 +48,8 @@ class Partitions:
         kafka: the section `[kafka]`.
         listener: is told which partitions come and go.
         on_error: is told of records that are gone.
+        clock: monotonic seconds.
+        sleep: waits so many seconds.
 
     Attributes:
         read: the partitions that have their place and are read, or paused.
@@ -57,9 +60,19 @@ class Partitions:
         paused: whether all are paused, also those that come later.
     """
 
-    def __init__(self, consumer: Consumer, kafka: Kafka, listener: Listener, on_error: OnError) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        kafka: Kafka,
+        listener: Listener,
+        on_error: OnError,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._consumer, self._kafka = consumer, kafka
         self._listener, self._on_error = listener, on_error
+        self._clock, self._sleep = clock, sleep
         self.read: set[TopicPartition] = set()
         self.unplaced: dict[TopicPartition, int | None] = {}
         self.known: dict[str, int] = {}
@@ -97,7 +110,7 @@ class Partitions:
             for at, due in self.unplaced.items()
             if at not in errors
         }
-        self._begin({at: start.offset for at, start in starts.items()}, highs.offsets)
+        self._begin({at: start.offset for at, start in starts.items()}, highs.offsets, committed.offsets)
         for error in errors.values():
             raise KafkaException(error)
 
@@ -120,7 +133,12 @@ class Partitions:
             )
         return start
 
-    def _begin(self, offsets: Mapping[TopicPartition, int], highs: Mapping[TopicPartition, int]) -> None:
+    def _begin(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        highs: Mapping[TopicPartition, int],
+        committed: Mapping[TopicPartition, int],
+    ) -> None:
         self._consumer.incremental_assign(kafka_positions(offsets))  # first: what it refuses stays unplaced
         dues = {at: self.unplaced.pop(at) for at in offsets}
         self.highs.update({at: highs[at] for at in offsets})
@@ -134,15 +152,21 @@ class Partitions:
         begun = {at: offset for at, offset in offsets.items() if dues[at] is None or at in rewound}
         if begun:
             self._listener.on_assigned(begun)
-            self._save_starts(begun)
+            self._save_starts({at: offset for at, offset in begun.items() if committed.get(at) != offset})
 
     def _save_starts(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit where reading began if a restart would begin elsewhere: with `latest`, at an end that has moved on."""
-        if self._kafka.start == "latest" and not commit_and_confirm(self._consumer, offsets, _SAVE_TIMEOUT_S):
+        """Commit where reading began, where nothing or something else is committed: a restart may begin elsewhere.
+
+        With `latest`, at an end that has moved on. With `earliest`, behind records that were deleted before they were
+        settled, and nobody could tell that there had been any. In a topic made anew, at an offset of the old one.
+        """
+        if offsets and not commit_and_confirm(
+            self._consumer, offsets, _SAVE_TIMEOUT_S, clock=self._clock, sleep=self._sleep
+        ):
             self._on_error(
                 Trouble.COMMIT_FAILED,
-                "where reading began could not be committed; a restart before the first commit begins at the end of "
-                f"that time: {', '.join(f'{at.topic}/{at.partition}' for at in offsets)}",
+                "where reading began could not be committed; a restart before the first commit may begin elsewhere, "
+                f"and skip records: {', '.join(f'{at.topic}/{at.partition}' for at in offsets)}",
             )
 
     def break_off(self, at: TopicPartition, due: int | None) -> None:

@@ -91,7 +91,7 @@ class Source:
             },
         )
         self._reader = Reader(self._consumer, clock)
-        self._partitions = Partitions(self._consumer, self._kafka, listener, on_error)
+        self._partitions = Partitions(self._consumer, self._kafka, listener, on_error, clock=clock, sleep=sleep)
 
     def open(self, timeout_s: float = _TIMEOUT_S) -> None:
         """Connect. Pinned partitions are placed when this returns; a group's come while polling.
