@@ -130,7 +130,7 @@ def run_pair(topic: Topic, url: str, overrides: Sequence[str] = (), *, worker_fi
     Raises: NotMeasuredError if not every record was delivered.
     """
     settings = settings_for(topic, url, overrides)
-    counters = Counters.create(1, settings.kafka.topics)
+    counters = Counters.create(1, settings.kafka.topics, labels=list(settings.labels.fields))
     try:
         arguments: dict[str, tuple[object, ...]] = {
             BARE: (settings, queue_bytes_max(settings.workers.memory_bytes_max)),

@@ -170,8 +170,8 @@ def test_label_groups(per_record: PerRecord, streams: int) -> None:
     texts = pl.DataFrame(
         {"service": drawn // 5, "level": drawn % 5}, schema=dict.fromkeys(SETTINGS.labels.fields, pl.String)
     )
-    labeller = Labeller(texts.columns, {}, SETTINGS.loki.limits.label_value_bytes_max, ())
-    assert len(per_record(RECORDS, labeller.group, texts, RECORDS)[0]) == streams
+    labeller = Labeller(texts.columns, {}, SETTINGS.loki.limits.label_value_bytes_max, (), SETTINGS.label_values)
+    assert len(per_record(RECORDS, labeller.group, texts, RECORDS).labels) == streams
 
 
 # --- bodies
@@ -179,9 +179,11 @@ def test_label_groups(per_record: PerRecord, streams: int) -> None:
 
 def build(metadata: pl.DataFrame) -> StreamSet:
     """Group the clean batch by its labels and encode its entries."""
-    labels, stream_of_entry = RULES.labeller.group(CLEAN.fields.select(**RULES.labels), RECORDS)
+    grouped = RULES.labeller.group(CLEAN.fields.select(**RULES.labels), RECORDS)
     rows, line_bytes = np.arange(RECORDS), np.array(list(map(len, CLEAN.values)))
-    return encode.build(labels, stream_of_entry, rows, CLEAN.values, line_bytes, CLEAN.timestamp_ns, metadata)
+    return encode.build(
+        grouped.labels, grouped.stream_of_row, rows, CLEAN.values, line_bytes, CLEAN.timestamp_ns, metadata
+    )
 
 
 METADATA = {"without_metadata": pl.DataFrame(), "with_metadata": CLEAN.fields.select(**RULES.metadata)}

@@ -2,7 +2,7 @@
 
     kafka/source ─▶ ┌───────────────── prepare(), pure ─────────────────┐ ─▶ loki/client ─▶ kafka/offsets ─▶ commit
      RecordBatch    │ decode ─▶ timestamp, enrich ─▶ filter ─▶ redact   │    PushRequest,       ▲
-                    │   │       ─▶ limits ─▶ label ─▶ encode            │    until it is        │ the contiguous
+                    │   │       ─▶ label ─▶ limits ─▶ encode            │    until it is        │ the contiguous
                     └───┼───────────┼───────────────────────────────────┘    settled            │ settled prefix
                         └───────────┴──▶ Rejected(row, reason) ─▶ kafka/dlq, confirmed ─────────┘
 
@@ -14,7 +14,7 @@ All columns below have one element per record (row) of the batch; `going` says w
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,12 @@ import polars as pl
 
 from shipper.errors import ConfigError
 from shipper.loki import encode, limits
-from shipper.records import Bools, Int64s, Prepared, Reason, RecordBatch, Rejected, StreamSet
+from shipper.records import Bools, Demoted, Int64s, Prepared, Reason, RecordBatch, Rejected, StreamSet
 from shipper.settings import Paths, Settings
 from shipper.transform import enrich, level, timestamp
 from shipper.transform import filter as filter_rules
 from shipper.transform.decode import Decoded, Decoder, as_texts
-from shipper.transform.label import Labeller
+from shipper.transform.label import DEMOTED, Labeller
 from shipper.transform.redact import redact, redact_lines
 
 EMPTY = "empty"
@@ -64,6 +64,7 @@ class Rules:
             _check_pattern(f"filters[{rule.name!r}].matches", rule.matches or "")
         for secret in settings.redact:
             _check_pattern(f"redact[{secret.name!r}].pattern", secret.pattern)
+        _check_pattern("label_values.demote_matching", settings.label_values.demote_matching)
         labels = {name: _several(paths) for name, paths in settings.labels.fields.items()}
         pairs = {name: _several(paths) for name, paths in sorted(settings.structured_metadata.items())}
         level_paths = next((paths for name, paths in labels.items() if name in level.LABELS), ("level",))
@@ -74,7 +75,11 @@ class Rules:
             settings=settings,
             decoder=Decoder((*texts, *times)),
             labeller=Labeller(
-                tuple(labels), settings.labels.static, settings.loki.limits.label_value_bytes_max, settings.redact
+                tuple(labels),
+                settings.labels.static,
+                settings.loki.limits.label_value_bytes_max,
+                settings.redact,
+                settings.label_values,
             ),
             texts=tuple(sorted(texts)),
             timestamp=times,
@@ -112,7 +117,9 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     if decoded.empty:
         filtered[EMPTY] = len(decoded.empty)
 
-    metadata = _complete(metadata, decoded, batch, rules)
+    rows = np.flatnonzero(going)
+    grouped = rules.labeller.group(_only(labels, rows, len(batch)), len(rows))
+    metadata = _complete(metadata, decoded, batch, rules, rows, grouped.demoted)
     lines = _redacted_lines(decoded, going, rules)
     line_bytes = np.fromiter(map(len, lines), np.int64, len(lines))
     too_much = limits.exceeding(
@@ -126,11 +133,9 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     going[[guilty.row for guilty in too_much]] = False
     rejected += too_much
 
-    rows = np.flatnonzero(going)
-    if len(rows) < len(batch):
-        labels, metadata = (frame[rows] if frame.width else frame for frame in (labels, metadata))
-    label_strings, stream_of_entry = rules.labeller.group(labels, len(rows))
-    streams = encode.build(label_strings, stream_of_entry, rows, lines, line_bytes, timestamp_ns, metadata)
+    stream_of_entry, rows = grouped.stream_of_row[going[rows]], rows[going[rows]]
+    metadata = _only(metadata, rows, len(batch))
+    streams = encode.build(grouped.labels, stream_of_entry, rows, lines, line_bytes, timestamp_ns, metadata)
     return Prepared(
         batch=batch,
         streams=streams,
@@ -138,6 +143,11 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
         rejected=tuple(rejected),
         filtered=filtered,
         malformed=dict(Counter(fault.reason for row, fault in decoded.faults.items() if going[row])),
+        demoted={
+            name: Demoted(len(texts) - texts.null_count(), str(texts.drop_nulls()[-1]))
+            for name, texts in grouped.demoted.items()
+        },
+        label_values=grouped.values,
     )
 
 
@@ -174,8 +184,24 @@ def _timestamps(decoded: Decoded, batch: RecordBatch, rules: Rules) -> Int64s:
     return timestamp.resolve(ns, digits, batch.offsets)
 
 
-def _complete(metadata: pl.DataFrame, decoded: Decoded, batch: RecordBatch, rules: Rules) -> pl.DataFrame:
-    """Add what is no field of the record: request IDs from headers, why it could not be parsed; then redact."""
+def _complete(
+    metadata: pl.DataFrame,
+    decoded: Decoded,
+    batch: RecordBatch,
+    rules: Rules,
+    rows: Int64s,
+    demoted: Mapping[str, pl.Series],
+) -> pl.DataFrame:
+    """Add what is no field of its own: request IDs from headers, why a record could not be parsed, demoted labels.
+
+    Args:
+        metadata: texts by name, one row per record; redacted here.
+        decoded: what the records' values are.
+        batch: where the headers are.
+        rules: the compiled settings.
+        rows: the records that `demoted` is about.
+        demoted: label → demoted values, redacted already.
+    """
     columns = metadata.to_dict()
     if rules.request_id and columns[enrich.REQUEST_ID].null_count():
         columns[enrich.REQUEST_ID] = enrich.fill_request_ids(
@@ -191,7 +217,14 @@ def _complete(metadata: pl.DataFrame, decoded: Decoded, batch: RecordBatch, rule
         columns[enrich.ERROR] = pl.repeat(None, len(batch), dtype=pl.String, eager=True).scatter(
             list(decoded.faults), reasons
         )
+    for label, texts in demoted.items():
+        columns[DEMOTED.format(label)] = pl.repeat(None, len(batch), dtype=pl.String, eager=True).scatter(rows, texts)
     return pl.DataFrame({name: columns[name] for name in sorted(columns) if columns[name].null_count() < len(batch)})
+
+
+def _only(frame: pl.DataFrame, rows: Int64s, of: int) -> pl.DataFrame:
+    """Return some of a frame's rows, in order; the frame itself where these are all `of` it, or where it has none."""
+    return frame[rows] if frame.width and len(rows) < of else frame
 
 
 def _emptied(texts: pl.Series) -> pl.Series:

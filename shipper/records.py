@@ -219,6 +219,13 @@ class Delivery:
     """Compressed bytes sent, re-sent ones included."""
 
 
+class Demoted(NamedTuple):
+    """Label values that went to structured metadata."""
+
+    records: int
+    example: str
+
+
 @dataclass(frozen=True)
 class Prepared:
     """All that the pure function makes of one batch: every row is in exactly one of streams, rejected, filtered."""
@@ -231,3 +238,7 @@ class Prepared:
     """Rule name → records dropped by it; `empty` is the built-in rule for records without a value."""
     malformed: dict[Reason, int] = field(default_factory=dict)
     """Records shipped raw because they could not be parsed, by reason."""
+    demoted: dict[str, Demoted] = field(default_factory=dict)
+    """Label → records whose value of it went to structured metadata."""
+    label_values: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Label → the distinct values that the batch has of it."""

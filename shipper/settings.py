@@ -92,6 +92,14 @@ class Labels(Struct, frozen=True, kw_only=True):
     static: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+class LabelValues(Section, frozen=True, kw_only=True):
+    """Which values a label from a field may have: what is none of them is demoted to structured metadata."""
+
+    budget: Positive = 100
+    demote_matching: str = r"[0-9]{6}|[0-9a-fA-F]{16}|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-"
+    allowed: dict[str, list[str]] = msgspec.field(default_factory=dict)
+
+
 class Timestamp(Section, frozen=True, kw_only=True):
     """Which field says when it happened, and in which of the known forms."""
 
@@ -159,6 +167,7 @@ class Settings(Section, frozen=True, kw_only=True):
     kafka: Kafka = msgspec.field(default_factory=Kafka)
     loki: Loki = msgspec.field(default_factory=Loki)
     labels: Labels = msgspec.field(default_factory=Labels)
+    label_values: LabelValues = msgspec.field(default_factory=LabelValues)
     structured_metadata: dict[str, Paths] = msgspec.field(default_factory=_structured_metadata)
     timestamp: Timestamp = msgspec.field(default_factory=Timestamp)
     malformed: Malformed = msgspec.field(default_factory=Malformed)

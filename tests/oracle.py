@@ -28,6 +28,7 @@ _ALIASES = {
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _GROUP = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))")
 _UNKNOWN = "unknown"
+_OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,11 @@ def expect(record: Message, settings: Settings, *, now_ns: int) -> Outcome:
     rule = _first_rule(record, fields, settings)
     if rule is not None:
         return Filtered(rule)
-    labels = dict(settings.labels.static)
+    labels, metadata = dict(settings.labels.static), {}
     for name, paths in settings.labels.fields.items():
         labels[name] = _label(name, _text_at(fields, paths), settings)
-    metadata = {}
+        if _is_demoted(name, labels[name], settings):
+            metadata[f"{name}_demoted"], labels[name] = labels[name], _OTHER
     for name in sorted(settings.structured_metadata):
         text = _metadata(name, fields, record, settings)
         if text:
@@ -155,6 +157,15 @@ def _label(name: str, text: str | None, settings: Settings) -> str:
         text = level_of(text)
     text = _readable(_redacted(text or "", settings.redact)) or _UNKNOWN
     return text.encode()[: settings.loki.limits.label_value_bytes_max].decode("utf-8", "ignore")
+
+
+def _is_demoted(name: str, value: str, settings: Settings) -> bool:
+    values = settings.label_values
+    if value == _UNKNOWN:
+        return False
+    if name in values.allowed:
+        return value not in values.allowed[name]
+    return values.demote_matching != "" and re.search(values.demote_matching, value) is not None
 
 
 def _readable(text: str) -> str:

@@ -13,6 +13,9 @@ LEVEL_LABELS = ("level", "detected_level")
 ERROR_METADATA = "shipper_error"
 """Structured metadata that shipper itself adds to malformed records."""
 
+DEMOTED = "{}_demoted"
+"""The structured metadata that a label's value goes to where it is demoted."""
+
 FILTERS_MAX = 64
 """Bound of the counters, which have a slot per filter."""
 
@@ -22,6 +25,7 @@ _NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 def check(settings: Settings, problems: Problems) -> None:
     """Note what is wrong with the sections about records, whose types are right."""
     _labels(settings, problems)
+    _label_values(settings, problems)
     _structured_metadata(settings, problems)
     if not settings.timestamp.formats:
         problems.add("timestamp.formats", 'is empty; give "rfc3339", "epoch" or both')
@@ -61,6 +65,24 @@ def _labels(settings: Settings, problems: Problems) -> None:
             )
 
 
+def _label_values(settings: Settings, problems: Problems) -> None:
+    for name, allowed in settings.label_values.allowed.items():
+        key = f"label_values.allowed.{name}"
+        if name not in settings.labels.fields:
+            known = ", ".join(sorted(settings.labels.fields)) or "none"
+            problems.add(key, f"is no label that comes from a field; those of [labels] are: {known}")
+        if not allowed:
+            problems.add(key, "is an empty list, which demotes every value; take the label out of [labels] instead")
+    taken = {DEMOTED.format(name): name for name in settings.labels.fields}
+    for section, names in (
+        ("structured_metadata", settings.structured_metadata),
+        ("labels", settings.labels.fields),
+        ("labels.static", settings.labels.static),
+    ):
+        for name in names.keys() & taken.keys():
+            problems.add(f"{section}.{name}", f"is where a demoted value of the label {taken[name]} goes; rename one")
+
+
 def _name(key: str, name: str, bytes_max: int, problems: Problems) -> None:
     if not _NAME.fullmatch(name):
         problems.add(key, f"{show(name)} is no name for Loki: letters, digits, _; no digit first; no __ at the start")
@@ -84,11 +106,12 @@ def _structured_metadata(settings: Settings, problems: Problems) -> None:
                     (f"{label_key}.{name}", labels[name]),
                     "a query could not tell the two apart; rename one, or take it out",
                 )
-    if len(metadata) > limits.structured_metadata_count_max:
+    pairs = len(metadata) + len(settings.labels.fields)
+    if pairs > limits.structured_metadata_count_max:
         problems.contradict(
             ("structured_metadata", sorted(metadata)),
             ("loki.limits.structured_metadata_count_max", limits.structured_metadata_count_max),
-            f"these are {len(metadata)}",
+            f"with a demoted value of each label these are {pairs}",
         )
 
 

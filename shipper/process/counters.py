@@ -50,6 +50,7 @@ class Counters:
         workers: number of rows.
         topics: names that `Row.partition`'s topic index refers to.
         rules: names of filters; a filter's position is its slot.
+        labels: names of labels from fields; a label's position is its slot.
     """
 
     def __init__(self, fd: int) -> None:
@@ -61,18 +62,19 @@ class Counters:
         self.workers = self._words[1]
         self.topics: tuple[str, ...] = ()
         self.rules: tuple[str, ...] = ()
+        self.labels: tuple[str, ...] = ()
         self._last: dict[int, RowSnapshot] = {}
         self._fence = threading.Lock()
         self._load_names()
 
     @classmethod
-    def create(cls, workers: int, topics: Sequence[str], rules: Sequence[str] = ()) -> Self:
+    def create(cls, workers: int, topics: Sequence[str], rules: Sequence[str] = (), labels: Sequence[str] = ()) -> Self:
         """Make zeroed counters for the worker indexes 0 … workers-1; memory that no worker uses costs nothing."""
         fd = _open_anonymous((_HEADER_WORDS + workers * slots.ROW_WORDS) * slots.WORD_BYTES)
         with mmap.mmap(fd, mmap.PAGESIZE) as memory, memoryview(memory) as view, view.cast("q") as words:
             words[0], words[1] = _MAGIC, workers
         counters = cls(fd)
-        counters.register(topics, rules)
+        counters.register(topics, rules, labels)
         return counters
 
     @classmethod
@@ -83,30 +85,32 @@ class Counters:
         """
         return cls(fd)
 
-    def register(self, topics: Sequence[str], rules: Sequence[str]) -> None:
+    def register(self, topics: Sequence[str], rules: Sequence[str], labels: Sequence[str]) -> None:
         """Add names, keeping the old ones' positions, so that counts stay with their names when the config changes.
 
         Only the supervisor calls it, and no worker may be starting meanwhile.
-        Raises: ValueError if there are more rules than slots, those of earlier configs included.
+        Raises: ValueError if there are more rules or labels than slots, those of earlier configs included.
         """
         topics = tuple(dict.fromkeys((*self.topics, *topics)))
         rules = tuple(dict.fromkeys((*self.rules, *rules)))
-        text = json.dumps([topics, rules]).encode()
-        if len(rules) > slots.RULES_MAX or len(text) > _NAMES_BYTES_MAX:
+        labels = tuple(dict.fromkeys((*self.labels, *labels)))
+        text = json.dumps([topics, rules, labels]).encode()
+        if len(rules) > slots.RULES_MAX or len(labels) > slots.LABELS_MAX or len(text) > _NAMES_BYTES_MAX:
             raise ValueError(
-                f"{len(rules)} filters and {len(topics)} topics, those of earlier configurations included: "
-                f"at most {slots.RULES_MAX} filters can be counted; restart shipper to forget the earlier ones"
+                f"{len(rules)} filters, {len(labels)} labels and {len(topics)} topics, those of earlier configurations "
+                f"included: at most {slots.RULES_MAX} filters and {slots.LABELS_MAX} labels can be counted; "
+                "restart shipper to forget the earlier ones"
             )
         first = _NAMES_WORD * slots.WORD_BYTES
         self._memory[first : first + len(text)] = text
         self._words[2] = len(text)
-        self.topics, self.rules = topics, rules
+        self.topics, self.rules, self.labels = topics, rules, labels
 
     def row(self, index: int) -> Row:
         """Return the row that worker `index` writes; one thread of one process at a time may."""
         if not 0 <= index < self.workers:
             raise IndexError(f"worker {index} has no row: there are {self.workers}")
-        return Row(self._words[self._first(index) : self._first(index + 1)], self.rules, self._fence)
+        return Row(self._words[self._first(index) : self._first(index + 1)], self.rules, self.labels, self._fence)
 
     def read(self, index: int) -> RowSnapshot:
         """Return a consistent look at a row; never blocks longer than about 0.1 s.
@@ -138,5 +142,5 @@ class Counters:
     def _load_names(self) -> None:
         first = _NAMES_WORD * slots.WORD_BYTES
         if self._words[2]:
-            topics, rules = json.loads(self._memory[first : first + self._words[2]])
-            self.topics, self.rules = tuple(topics), tuple(rules)
+            names = json.loads(self._memory[first : first + self._words[2]])
+            self.topics, self.rules, self.labels = map(tuple, names)

@@ -65,6 +65,18 @@ METRICS = (
         "Records shipped raw because they could not be parsed, by reason; they count as delivered too.",
     ),
     Described(
+        "shipper_records_label_demoted_total",
+        "counter",
+        ("worker", "label"),
+        "Records whose value of a label went to structured metadata, by label.",
+    ),
+    Described(
+        "shipper_label_values",
+        "gauge",
+        ("worker", "label"),
+        "Distinct values of a label since the worker's process started; each makes streams. Counted up to 10,000.",
+    ),
+    Described(
         "shipper_records_abandoned_total",
         "counter",
         _WORKER,
@@ -130,6 +142,7 @@ _BY_FAMILY = {
     "shipper_records_malformed_total": "malformed",
     "shipper_pushes_total": "pushes",
 }
+_BY_LABEL = {"shipper_records_label_demoted_total": "demoted", "shipper_label_values": "label_values"}
 _BY_PEER = {"shipper_loki_state": "loki", "shipper_kafka_state": "kafka"}
 
 
@@ -223,6 +236,9 @@ class _Looked(Collector):
         rules = (slots.EMPTY_RULE, *self._look.rules)
         for rule, number in zip(rules, row.family("filtered").values(), strict=False):
             yield "shipper_records_filtered_total", (worker, rule), number
+        for name, family in _BY_LABEL.items():
+            for label, number in zip(self._look.labels, row.family(family).values(), strict=False):
+                yield name, (worker, label), number
         yield "shipper_prepare_seconds_total", (worker,), row["prepare_ns"] / 1e9
 
     def _worker_samples(self) -> Iterator[Sample]:

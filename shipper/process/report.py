@@ -13,6 +13,7 @@ from shipper.kafka.trouble import Trouble
 from shipper.logs import Level, Log
 from shipper.loki.client import Attempt
 from shipper.loki.verdict import LokiState, Outcome
+from shipper.process.label_budget import LabelBudget
 from shipper.process.row import Row
 from shipper.process.slots import State
 from shipper.records import Prepared, Reason, Rejected
@@ -41,6 +42,7 @@ class Report:
         log: where lines go; bound to the worker.
         clock: monotonic seconds.
         now_ms: milliseconds since the epoch, for people.
+        label_values_max: how many values a label may have before it is said.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Report:
         *,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        label_values_max: int = 100,
     ) -> None:
         self.row = row
         self._log, self._clock, self._now_ms = log, clock, now_ms
         self._kept_back: dict[str, _Line] = {}
         self._loki, self._loki_since_ms = LokiState.OK, now_ms()
+        self._budget = LabelBudget(label_values_max)
         self._in_flight = 0
         self._trouble_at: float | None = None
         self._letters_stuck = False
@@ -80,9 +84,24 @@ class Report:
                 row.count("filtered", rule, records)
             for reason, records in prepared.malformed.items():
                 row.count("malformed", reason, records)
+            for label, demoted in prepared.demoted.items():
+                row.count("demoted", label, demoted.records)
         self._kafka_answers()
+        self._labels(prepared)
         for reason, records in prepared.malformed.items():
             self._say("warn", f"malformed.{reason}", "malformed records were shipped raw", records, reason=reason)
+
+    def _labels(self, prepared: Prepared) -> None:
+        """Labels make streams: say which values were kept from it, and which labels have too many left."""
+        for label, (records, example) in prepared.demoted.items():
+            text = "label values that look like ids, or are not allowed, went to structured metadata"
+            self._say("warn", f"demoted.{label}", text, records, label=label, example=example)
+        for label, values in prepared.label_values.items():
+            if new := self._budget.see(label, values):
+                self.row.label_values(label, number := self._budget.seen(label))
+                if number > self._budget.values_max:
+                    text = "a label has more values than label_values.budget, and Loki makes a stream of each"
+                    self._say("error", f"label.{label}", text, len(new), label=label, values=number, examples=new[:3])
 
     def attempt(self, attempt: Attempt, record: str = "") -> None:
         """A push was tried; `record` is topic/partition/offset of a single entry that fails again and again."""

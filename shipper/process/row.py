@@ -23,11 +23,12 @@ class Row:
     A name that is no slot raises KeyError before anything is written.
     """
 
-    def __init__(self, words: memoryview, rules: Sequence[str], fence: threading.Lock) -> None:
+    def __init__(self, words: memoryview, rules: Sequence[str], labels: Sequence[str], fence: threading.Lock) -> None:
         self._words = words
         self._fence = fence
         self._depth = 0
         self._rules = {name: f"{position}" for position, name in enumerate(rules)}
+        self._labels = {name: f"{position}" for position, name in enumerate(labels)}
         self._blocks: dict[int, int] = {}
         for block in range(words[slots.BLOCKS_USED]):
             first = slots.BLOCKS + block * slots.BLOCK_WORDS
@@ -61,10 +62,12 @@ class Row:
     def count(self, family: str, kind: str, number: int = 1) -> None:
         """Add to a breakdown only, the total is `add`'s: `row.count("dead_lettered", Reason.TOO_OLD, 3)`.
 
-        Families and kinds are those of `slots.FAMILIES`; a filter is named by its name.
+        Families and kinds are those of `slots.FAMILIES`; a filter and a label are named by their names.
         """
         if family == "filtered":
             kind = self._rules.get(kind, kind)
+        elif family == "demoted":
+            kind = self._labels.get(kind, kind)
         word = slots.SLOTS[f"{family}.{kind}"]
         with self:
             self._words[word] += number
@@ -75,6 +78,10 @@ class Row:
         with self:
             for word, value in words.items():
                 self._words[word] = value
+
+    def label_values(self, label: str, number: int) -> None:
+        """Say how many distinct values of a label were seen."""
+        self.set(**{f"label_values.{self._labels.get(label, label)}": number})
 
     def observe_push(self, duration_s: float) -> None:
         """Add a push request's time to the latency histogram."""

@@ -28,6 +28,8 @@ The slots, by name:
 | `pushes` | push requests sent, retries included; `pushes.<outcome>` by `OUTCOMES` |
 | `retries` | push requests that were sent again |
 | `malformed` | records shipped raw because they could not be parsed; `malformed.<reason>` by `records.Reason` |
+| `demoted.<i>` | records whose value of a label went to structured metadata, by label |
+| `label_values.<i>` | gauge: distinct values of a label that the worker's present process has seen, by label |
 | `lost_to_retention` | records that Kafka deleted before they were read |
 | `commits`, `commit_errors` | offset commits that Kafka took, and that it refused |
 | `kafka_errors` | errors that the Kafka client reported |
@@ -44,6 +46,7 @@ from shipper.records import Reason
 WORD_BYTES = 8
 TEXT_BYTES = 256
 RULES_MAX = 64
+LABELS_MAX = 32
 PARTITIONS_MAX = 4096
 
 State = Literal["ok", "retrying", "refusing"]
@@ -74,6 +77,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "filtered": (EMPTY_RULE, *map(str, range(RULES_MAX))),
     "dead_lettered": tuple(Reason),
     "malformed": tuple(Reason),
+    "demoted": tuple(map(str, range(LABELS_MAX))),
+    "label_values": tuple(map(str, range(LABELS_MAX))),
     "pushes": OUTCOMES,
     "push_latency": tuple(map(str, range(len(LATENCY_BOUNDS_S) + 1))),
 }

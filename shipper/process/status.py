@@ -70,6 +70,7 @@ class Look:
         workers: the processes there are, or should be.
         topics: names by topic index.
         rules: names of filters by slot.
+        labels: names of labels by slot.
         draining: whether the supervisor is on its way out.
     """
 
@@ -79,6 +80,7 @@ class Look:
     workers: Sequence[WorkerLook]
     topics: Sequence[str]
     rules: Sequence[str] = ()
+    labels: Sequence[str] = ()
     draining: bool = False
 
     def total(self, slot: str) -> int:

@@ -139,9 +139,10 @@ class _Supervisor:
         if count > WORKERS_MAX:
             raise ConfigError(f"workers.count: {count} workers, at most {WORKERS_MAX} can be counted on one host")
         try:
-            self._counters.register(settings.kafka.topics, [rule.name for rule in settings.filters])
+            rules = [rule.name for rule in settings.filters]
+            self._counters.register(settings.kafka.topics, rules, list(settings.labels.fields))
         except ValueError as error:
-            raise ConfigError(f"filters: {error}") from error
+            raise ConfigError(f"the configuration has {error}") from error
         before, self._settings = self._settings, settings
         if not self.workers:
             self._man(count)
@@ -184,6 +185,7 @@ class _Supervisor:
             workers=self._looks,
             topics=self._counters.topics,
             rules=self._counters.rules,
+            labels=self._counters.labels,
             draining=self._exit_code is not None,
         )
 

@@ -39,7 +39,7 @@ _NO_PARTITION_S = 15.0  # so long a member of a group waits to be given partitio
 def main(index: int, workers: int, settings: Settings, counters_fd: int, until_caught_up: bool) -> None:  # noqa: FBT001 - the supervisor's interface
     """Run worker `index` of `workers`; ends the process with 0 when done, and an error's own code otherwise."""
     counters = Counters.attach(counters_fd)
-    report = Report(counters.row(index), log.bind(worker=index))
+    report = Report(counters.row(index), log.bind(worker=index), label_values_max=settings.label_values.budget)
     try:
         rules, parts = Rules.compile(settings), connect(index, workers, settings, report)
         worker = Worker(rules, parts, report, topics=counters.topics, until_caught_up=until_caught_up)

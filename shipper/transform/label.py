@@ -1,13 +1,18 @@
-"""Labels: which stream an entry belongs to. Worked out once per distinct combination of values, not per record."""
+"""Labels: which stream an entry belongs to. Worked out once per distinct combination of values, not per record.
+
+A value that would make a stream of its own for every request is demoted: the label says `other`, and the value goes
+into structured metadata. The value alone decides that, never how many others there were: see docs/decisions/0014.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
 
 from shipper.records import Int64s
-from shipper.settings import Redact
+from shipper.settings import LabelValues, Redact
 from shipper.transform import level
 from shipper.transform.enrich import REPLACEMENT_CHARACTER
 from shipper.transform.redact import redact
@@ -15,17 +20,45 @@ from shipper.transform.redact import redact
 UNKNOWN = "unknown"
 """The value of a label whose field is absent."""
 
+OTHER = "other"
+"""The value of a label whose own was demoted."""
+
+DEMOTED = "{}_demoted"
+"""The metadata name under which a label's demoted value is found."""
+
 _MEMO_SIZE = 65_536  # label strings kept; far more than the streams that a Loki tenant may have (5,000 by default)
 _ROW = ""  # no label can be named so
 # A string as Go quotes it, which is how LogQL reads label values.
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", **{chr(code): f"\\u{code:04x}" for code in (*range(32), 127)}})
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """Rows by stream.
+
+    Attributes:
+        labels: the label strings in sorted order.
+        stream_of_row: for each row the index of its own.
+        demoted: label → each row's demoted value, null where there is none; only labels that have any.
+        values: label → its distinct values.
+    """
+
+    labels: tuple[bytes, ...]
+    stream_of_row: Int64s
+    demoted: dict[str, pl.Series] = field(default_factory=dict)
+    values: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
 class Labeller:
     """Turns the raw texts of the label fields into label strings, sorted by name and byte-identical every time."""
 
     def __init__(
-        self, names: Sequence[str], static: Mapping[str, str], value_bytes_max: int, rules: Sequence[Redact]
+        self,
+        names: Sequence[str],
+        static: Mapping[str, str],
+        value_bytes_max: int,
+        rules: Sequence[Redact],
+        values: LabelValues,
     ) -> None:
         """Fix what does not change.
 
@@ -34,50 +67,68 @@ class Labeller:
             static: the labels that are the same for every record.
             value_bytes_max: where a label value is cut, in bytes of UTF-8, on a character boundary.
             rules: redaction of label values, after levels are normalised and before values are cut.
+            values: which values are demoted, after they are cut.
         """
         self._names = tuple(names)
         self._static = dict(static)
         self._value_bytes_max = value_bytes_max
         self._rules = tuple(rules)
+        self._demoted_pattern = values.demote_matching
+        self._allowed = {name: frozenset(allowed) for name, allowed in values.allowed.items()}
         self._label_string = lru_cache(_MEMO_SIZE)(self._write)
 
-    def group(self, columns: pl.DataFrame, rows: int) -> tuple[tuple[bytes, ...], Int64s]:
+    def group(self, columns: pl.DataFrame, rows: int) -> Grouped:
         """Find each row's stream.
 
         Args:
             columns: raw texts of each label's field, null where absent; no column if all labels are static.
             rows: number of rows.
-
-        Returns: the label strings in sorted order, and for each row the index of its own.
         """
         if not columns.width:
-            return (self._label_string(()),), np.zeros(rows, np.int64)
+            return Grouped((self._label_string(()),), np.zeros(rows, np.int64))
         groups = columns.with_row_index(_ROW).group_by(columns.columns, maintain_order=True).agg(_ROW)
-        strings = [self._label_string(values) for values in self._values(groups.select(columns.columns))]
+        values, demoted = self._values(groups.select(columns.columns))
+        strings = [self._label_string(row) for row in zip(*values.values(), strict=True)]
         streams = {labels: index for index, labels in enumerate(sorted(set(strings)))}
         members = groups[_ROW]
-        stream_of_row = np.empty(rows, np.int64)
-        stream_of_group = np.array([streams[labels] for labels in strings], np.int64)
-        stream_of_row[members.explode().to_numpy()] = np.repeat(stream_of_group, members.list.len().to_numpy())
-        return tuple(streams), stream_of_row
+        group_of_row = np.empty(rows, np.int64)
+        group_of_row[members.explode().to_numpy()] = np.repeat(np.arange(len(groups)), members.list.len().to_numpy())
+        return Grouped(
+            tuple(streams),
+            np.array([streams[labels] for labels in strings], np.int64)[group_of_row],
+            {name: texts.gather(group_of_row) for name, texts in demoted.items()},
+            {name: frozenset(column) for name, column in values.items()},
+        )
 
-    def _values(self, groups: pl.DataFrame) -> list[tuple[str, ...]]:
-        """Return the label values of each group, levels normalised and secrets redacted."""
-        values = []
+    def _values(self, groups: pl.DataFrame) -> tuple[dict[str, list[str]], dict[str, pl.Series]]:
+        """Return each group's label values, normalised, redacted, cut; and apart from them those that are demoted."""
+        values, demoted = {}, {}
         for name, texts in zip(self._names, groups.iter_columns(), strict=True):
             column = [text or UNKNOWN for text in texts.to_list()]
             if name in level.LABELS:
                 column = [level.normalise(text) for text in column]
             if self._rules:
                 column = redact(pl.Series(column, dtype=pl.String), self._rules).to_list()
-            column = [text.replace(REPLACEMENT_CHARACTER, " ") for text in column]
-            values.append(column)
-        return list(zip(*values, strict=True))
+            column = [self._cut(text.replace(REPLACEMENT_CHARACTER, " ")) or UNKNOWN for text in column]
+            is_demoted = self._is_demoted(name, column)
+            if any(is_demoted):
+                own = [value if demote else None for value, demote in zip(column, is_demoted, strict=True)]
+                demoted[name] = pl.Series(own, dtype=pl.String)
+                column = [OTHER if demote else value for value, demote in zip(column, is_demoted, strict=True)]
+            values[name] = column
+        return values, demoted
+
+    def _is_demoted(self, name: str, column: Sequence[str]) -> list[bool]:
+        """Say of each value whether it is none for a label: the value and the settings alone decide."""
+        if name in self._allowed:
+            return [value != UNKNOWN and value not in self._allowed[name] for value in column]
+        if not self._demoted_pattern:
+            return [False] * len(column)
+        found: list[bool] = pl.Series(column, dtype=pl.String).str.contains(self._demoted_pattern).to_list()
+        return [is_found and value != UNKNOWN for is_found, value in zip(found, column, strict=True)]
 
     def _write(self, values: tuple[str, ...]) -> bytes:
-        labels = self._static | {
-            name: self._cut(value) or UNKNOWN for name, value in zip(self._names, values, strict=True)
-        }
+        labels = self._static | dict(zip(self._names, values, strict=True))
         pairs = (f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(labels.items()))
         return ("{" + ", ".join(pairs) + "}").encode()
 

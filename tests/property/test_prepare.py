@@ -2,6 +2,7 @@
 
 import random
 import re
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -19,7 +20,7 @@ from shipper.devstack.generate import generate
 from shipper.loki.encode import compress, encode
 from shipper.pipeline import Rules, prepare
 from shipper.records import Prepared, Reason, RecordBatch
-from shipper.settings import Filter, Labels, Limits, Loki, Malformed, Redact, Settings, Timestamp
+from shipper.settings import Filter, Labels, LabelValues, Limits, Loki, Malformed, Redact, Settings, Timestamp
 from strategies import batches
 
 ANY_AGE = Limits(entry_age_max_s=1e10, entry_ahead_max_s=1e10)
@@ -71,13 +72,22 @@ SETTINGS = {
         ),
         structured_metadata={},
     ),
+    "closed labels": Settings(
+        loki=Loki(limits=ANY_AGE),
+        labels=Labels(fields={"service": "service", "level": "level", "user": "userId"}),
+        label_values=LabelValues(
+            demote_matching="[0-9]|^.{7,}$",
+            allowed={"service": ["auth-service", "7", "true"], "level": ["info", "warn"]},
+        ),
+        redact=[Redact(name="digits", pattern=r"([0-9])[0-9]{2}", replacement="${1}**")],
+    ),
     "tight limits": Settings(
         loki=Loki(
             request_bytes_max=1_000,
             limits=Limits(
                 line_bytes_max=200,
                 structured_metadata_bytes_max=40,
-                structured_metadata_count_max=2,
+                structured_metadata_count_max=4,
                 label_value_bytes_max=9,
             ),
         )
@@ -233,6 +243,16 @@ def test_a_traceparent_of_another_version_is_taken_whole_from_field_and_header()
     field = StoredMessage(f'{{"traceparent":"{other}"}}'.encode(), timestamp_ms=NOW_MS)
     header = StoredMessage(b"{}", ("logs", 0, 1), pairs=[("traceparent", other.encode())], timestamp_ms=NOW_MS)
     assert_as_the_oracle_says([field, header], "defaults")
+
+
+def test_a_label_of_ids_makes_one_stream_however_many_there_are() -> None:
+    records = [
+        StoredMessage(f'{{"service":"{uuid.UUID(int=row << 64)}"}}'.encode(), ("logs", 0, row), timestamp_ms=NOW_MS)
+        for row in range(5_000)
+    ]
+    result = prepared(records, "defaults")
+    assert result.streams.labels == (b'{level="unknown", service="other"}',)
+    assert_as_the_oracle_says(records[:50], "defaults")
 
 
 def test_an_empty_batch_makes_nothing() -> None:

@@ -326,6 +326,9 @@ def test_two_settings_that_contradict_are_both_quoted(text: str, quoted: list[st
     ("text", "sentence"),
     [
         ("[kafka]\ntopics = []", "kafka.topics: is empty"),
+        ('[label_values.allowed]\nzone = ["a"]', "label_values.allowed.zone: is no label that comes from a field"),
+        ("[label_values.allowed]\nlevel = []", "label_values.allowed.level: is an empty list"),
+        ('[structured_metadata]\nlevel_demoted = "x"', "is where a demoted value of the label level goes"),
         ('[kafka]\ntopics = ["a", "a"]', 'kafka.topics: names "a" twice'),
         ('[kafka]\ntopics = ["a b"]', '"a b" is no name of a topic'),
         ('[dead_letter]\ntopic = ""', '"" is no name of a topic'),

@@ -157,7 +157,7 @@ def test_an_unknown_slot_is_refused_before_anything_is_written(counters: Counter
 
 def test_filters_are_counted_by_their_name_and_keep_it_when_the_config_changes(counters: Counters) -> None:
     counters.row(0).count("filtered", "noise", 4)
-    counters.register(["metrics", "logs"], ["new rule", "noise"])
+    counters.register(["metrics", "logs"], ["new rule", "noise"], [])
     attached = Counters.attach(os.dup(counters.fd))
     attached.row(0).count("filtered", "noise", 1)
     attached.row(0).count("filtered", "new rule", 2)
@@ -171,7 +171,7 @@ def test_filters_are_counted_by_their_name_and_keep_it_when_the_config_changes(c
 
 def test_more_filters_than_slots_are_refused_with_the_way_out(counters: Counters) -> None:
     with pytest.raises(ValueError, match="restart shipper"):
-        counters.register([], [f"rule {number}" for number in range(slots.RULES_MAX)])
+        counters.register([], [f"rule {number}" for number in range(slots.RULES_MAX)], [])
 
 
 def test_rows_do_not_touch_one_another(counters: Counters) -> None:

@@ -10,7 +10,7 @@ from hostile_fields import LEVELS, TEXTS, TIMESTAMPS, UNREADABLE
 from messages import StoredMessage
 from oracle import DeadLettered, Filtered, Outcome, Shipped, acceptable, expect, level_of, sampled
 from shipper.records import Reason
-from shipper.settings import Filter, Labels, Limits, Loki, Malformed, Redact, Settings, Timestamp
+from shipper.settings import Filter, Labels, LabelValues, Limits, Loki, Malformed, Redact, Settings, Timestamp
 
 DEFAULTS = Settings()
 ANY_TIME = Settings(loki=Loki(limits=Limits(entry_age_max_s=1e10, entry_ahead_max_s=1e10)))
@@ -67,7 +67,45 @@ def test_a_level_is_folded(field: str) -> None:
 
 @pytest.mark.parametrize("field", TEXTS)
 def test_a_value_of_any_type_becomes_text(field: str) -> None:
-    assert shipped(f'{{"service":{field}}}').labels["service"] == TEXTS[field]
+    any_value = Settings(label_values=LabelValues(demote_matching=""))
+    assert shipped(f'{{"service":{field}}}', any_value).labels["service"] == TEXTS[field]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_id"),
+    [
+        ("auth-service", False),
+        ("api-v2", False),
+        ("10.0.0.17:8080", False),
+        ("eu-west-1", False),
+        ("12345", False),
+        ("v1.20.300", False),
+        ("unknown", False),
+        ("order-123456", True),
+        ("0e32a00a-2024-498f-a4ed-51ee263ed0f2", True),
+        ("deadbeef-cafe-babe-feed-deadbeefcafe", True),
+        ("4bf92f3577b34da6a3ce929d0e0e4736", True),
+        ("2025-10-09T08:53:20.123456Z", True),
+    ],
+)
+def test_an_id_is_no_label_and_found_in_the_metadata(value: str, *, is_id: bool) -> None:
+    outcome = shipped(f'{{"service":"{value}"}}')
+    assert outcome.labels["service"] == ("other" if is_id else value)
+    assert outcome.metadata == ({"service_demoted": value} if is_id else {})
+
+
+def test_a_label_with_a_list_has_no_other_value() -> None:
+    closed = Settings(
+        label_values=LabelValues(allowed={"service": ["auth-service", "job-20251009"], "level": ["info"]})
+    )
+    assert shipped('{"service":"auth-service","level":"INFO"}', closed).metadata == {}
+    assert shipped('{"service":"job-20251009"}', closed).labels == {"service": "job-20251009", "level": "unknown"}
+    assert shipped('{"service":"auth","level":"warning"}', closed) == Shipped(
+        {"service": "other", "level": "other"},
+        NOW_NS + OFFSET % 10**6,
+        b'{"service":"auth","level":"warning"}',
+        {"service_demoted": "auth", "level_demoted": "warn"},
+    )
 
 
 def test_a_timestamp_in_a_form_that_is_switched_off_is_left_to_kafka() -> None:

@@ -19,7 +19,13 @@ from shipper.records import Reason, RecordBatch, Rejected
 from shipper.settings import Settings
 
 MALFORMED = RecordBatch("logs", [StoredMessage(b"no json", ("logs", 0, offset)) for offset in range(3)])
-PREPARED = prepare(MALFORMED, Rules.compile(Settings()), now_ns=0)
+RULES = Rules.compile(Settings())
+PREPARED = prepare(MALFORMED, RULES, now_ns=0)
+
+
+def labelled(*services: str) -> RecordBatch:
+    values = [f'{{"service":"{service}","timestamp":0}}'.encode() for service in services]
+    return RecordBatch("logs", [StoredMessage(value, ("logs", 0, row)) for row, value in enumerate(values)])
 
 
 class Reporting:
@@ -28,9 +34,13 @@ class Reporting:
     def __init__(self) -> None:
         self.now = 0.0
         self.stream = StringIO()
-        self.counters = Counters.create(1, ["logs"])
+        self.counters = Counters.create(1, ["logs"], labels=["service", "level"])
         self.report = Report(
-            self.counters.row(0), Log(self.stream), clock=lambda: self.now, now_ms=lambda: int(self.now * 1_000)
+            self.counters.row(0),
+            Log(self.stream),
+            clock=lambda: self.now,
+            now_ms=lambda: int(self.now * 1_000),
+            label_values_max=3,
         )
 
     def lines(self) -> list[dict[str, Any]]:
@@ -55,6 +65,34 @@ def test_the_first_line_of_a_kind_is_written_at_once_and_the_rest_as_one_when_it
     reporting.now = 30
     reporting.report.tick()
     assert len(reporting.lines()) == 2, "nothing was said since, so nothing is due"
+
+
+def test_values_that_were_kept_from_labels_are_said_and_counted(reporting: Reporting) -> None:
+    reporting.report.taken(prepare(labelled("a", "b", "order-1234567"), RULES, now_ns=0))
+    (line,) = reporting.lines()
+    assert line["context"] == {"number": 1, "label": "service", "example": "order-1234567"}
+    assert (reporting.slot("demoted.0"), reporting.slot("label_values.0")) == (1, 3)
+
+
+def test_a_label_over_its_budget_is_said_with_examples_and_again_while_it_grows(reporting: Reporting) -> None:
+    def take(*services: str) -> None:
+        reporting.report.taken(prepare(labelled(*services), RULES, now_ns=0))
+
+    take("a", "b", "c")
+    assert reporting.lines() == [], "as many as its budget are no reason to worry"
+    take("b", "d", "c")
+    (line,) = reporting.lines()
+    assert (line["level"], line["context"]) == (
+        "error",
+        {"number": 1, "label": "service", "values": 4, "examples": ["d"]},
+    )
+    reporting.now = 11
+    reporting.report.tick()
+    take("a", "b", "c", "d")
+    assert len(reporting.lines()) == 1, "nothing new, nothing said"
+    take(*(f"s{number}" for number in range(20)))
+    assert reporting.lines()[-1]["context"]["values"] == 24
+    assert reporting.slot("label_values.0") == 24
 
 
 def test_what_was_kept_back_is_written_at_the_end(reporting: Reporting) -> None:

@@ -19,7 +19,7 @@ NOW_NS = 500_000_000_000
 
 @pytest.fixture
 def counters() -> Iterator[Counters]:
-    counters = Counters.create(2, ["logs", "audit"], ["health checks"])
+    counters = Counters.create(2, ["logs", "audit"], ["health checks"], ["service"])
     for index in range(2):
         row = counters.row(index)
         row.heartbeat(NOW_NS - 1_500_000_000)
@@ -36,6 +36,7 @@ def look_at(counters: Counters, **changes: object) -> Look:
         workers=[WorkerLook(index, 100 + index, "running", 0, 12.34, 5.0, 1_000_000) for index in range(2)],
         topics=counters.topics,
         rules=counters.rules,
+        labels=counters.labels,
     )
     return replace(look, **changes)  # type: ignore[arg-type] # the fields that a test names
 
