@@ -181,8 +181,17 @@ def build(metadata: pl.DataFrame) -> StreamSet:
     """Group the clean batch by its labels and encode its entries."""
     grouped = RULES.labeller.group(CLEAN.fields.select(**RULES.labels), RECORDS)
     rows, line_bytes = np.arange(RECORDS), np.array(list(map(len, CLEAN.values)))
+    lanes = RULES.lanes.of(grouped.labels, np.bincount(grouped.stream_of_row, line_bytes).astype(np.int64).tolist())
     return encode.build(
-        grouped.labels, grouped.stream_of_row, rows, CLEAN.values, line_bytes, CLEAN.timestamp_ns, metadata
+        labels=grouped.labels,
+        lanes=np.array(lanes, np.int64),
+        stream_of_entry=grouped.stream_of_row,
+        partitions=np.zeros(RECORDS, np.int32),
+        rows=rows,
+        lines=CLEAN.values,
+        line_bytes=line_bytes,
+        timestamp_ns=CLEAN.timestamp_ns,
+        metadata=metadata,
     )
 
 

@@ -22,6 +22,7 @@ import polars as pl
 
 from shipper.errors import ConfigError
 from shipper.loki import encode, limits
+from shipper.loki.lanes import Lanes
 from shipper.records import Bools, Demoted, Int64s, Prepared, Reason, RecordBatch, Rejected, StreamSet
 from shipper.settings import Paths, Settings
 from shipper.transform import enrich, level, timestamp
@@ -43,6 +44,7 @@ class Rules:
     settings: Settings
     decoder: Decoder
     labeller: Labeller
+    lanes: Lanes
     texts: tuple[str, ...]
     """Fields that are wanted as text."""
     timestamp: tuple[str, ...]
@@ -81,6 +83,7 @@ class Rules:
                 settings.redact,
                 settings.label_values,
             ),
+            lanes=Lanes(settings.loki.in_flight_max),
             texts=tuple(sorted(texts)),
             timestamp=times,
             request_id=pairs.get(enrich.REQUEST_ID, ()),
@@ -135,7 +138,18 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
 
     stream_of_entry, rows = grouped.stream_of_row[going[rows]], rows[going[rows]]
     metadata = _only(metadata, rows, len(batch))
-    streams = encode.build(grouped.labels, stream_of_entry, rows, lines, line_bytes, timestamp_ns, metadata)
+    stream_bytes = np.bincount(stream_of_entry, line_bytes[rows], len(grouped.labels))
+    streams = encode.build(
+        grouped.labels,
+        np.array(rules.lanes.of(grouped.labels, stream_bytes.astype(np.int64).tolist()), np.int64),
+        stream_of_entry,
+        batch.partitions,
+        rows,
+        lines,
+        line_bytes,
+        timestamp_ns,
+        metadata,
+    )
     return Prepared(
         batch=batch,
         streams=streams,
@@ -165,8 +179,8 @@ def prepare_all(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Iterator[Pr
             for half in batch.halves():
                 yield from prepare_all(half, rules, now_ns=now_ns)
         else:
-            nothing = np.zeros(0, np.int64)
-            streams = StreamSet((), np.zeros(1, np.int64), b"", np.zeros(1, np.int64), nothing)
+            nothing, zero = np.zeros(0, np.int64), np.zeros(1, np.int64)
+            streams = StreamSet((), nothing, zero, b"", zero, nothing, nothing)
             yield Prepared(batch, streams, (), (Rejected(0, Reason.INTERNAL_ERROR, repr(error)),))
 
 

@@ -8,7 +8,7 @@ its Kafka record. All of it is immutable once made.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -176,17 +176,21 @@ class StreamSet:
 
     Attributes:
         labels: one label string per stream, `{a="b", c="d"}`, sorted by name, byte-identical every time, UTF-8.
+        lanes: int64 (streams), ascending; the lane of each stream, so that a lane's entries stand together.
         bounds: int64 (streams + 1); stream i owns the entries bounds[i] up to bounds[i + 1].
         entries: the entries' protobuf (field 2 of StreamAdapter, tag and length included), one after the other.
         positions: int64 (entries + 1); entry j is entries[positions[j]:positions[j + 1]].
         rows: int64 (entries); the row of each entry in the batch.
+        cuts: int64, ascending; the entries at which another stream begins, or records of another partition.
     """
 
     labels: tuple[bytes, ...]
+    lanes: Int64s
     bounds: Int64s
     entries: bytes
     positions: Int64s
     rows: Int64s
+    cuts: Int64s
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -194,19 +198,30 @@ class StreamSet:
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """The entries first … last-1 of a stream set: the unit of pushing, and of narrowing down."""
+    """The entries first … last-1 of a stream set, of one lane: the unit of pushing, and of narrowing down."""
 
     streams: StreamSet
     first: int
     last: int
+    lane: int
 
     def __len__(self) -> int:
         return self.last - self.first
 
     def halves(self) -> tuple["PushRequest", "PushRequest"]:
         """Two requests that carry the same entries; only for requests of two entries or more."""
-        middle = (self.first + self.last) // 2
-        return PushRequest(self.streams, self.first, middle), PushRequest(self.streams, middle, self.last)
+        return self._cut_at((self.first + self.last) // 2)
+
+    def cut(self) -> tuple["PushRequest", "PushRequest"] | None:
+        """Two requests that carry the same entries, cut between streams or partitions; None if it holds one run."""
+        cuts = self.streams.cuts
+        cuts = cuts[np.searchsorted(cuts, self.first, "right") : np.searchsorted(cuts, self.last)]
+        if not len(cuts):
+            return None
+        return self._cut_at(int(cuts[np.argmin(np.abs(2 * cuts - self.first - self.last))]))
+
+    def _cut_at(self, entry: int) -> tuple["PushRequest", "PushRequest"]:
+        return replace(self, last=entry), replace(self, first=entry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Member:
             self.batches.append(batch)
             self.tracker.taken(len(self.batches), batch.spans)
             if self.acknowledges:
-                self.tracker.settled(len(self.batches))
+                self.tracker.settled(len(self.batches), [span.at for span in batch.spans])
         return batches
 
     def until(self, condition: Callable[[], object], *others: "Member") -> None:

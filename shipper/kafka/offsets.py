@@ -8,7 +8,7 @@ clock, socket, thread or logger; a commit itself is the source's affair.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from shipper.records import Span, TopicPartition
 
@@ -97,13 +97,16 @@ class OffsetTracker:
         self._in_flight += span.records
         return holding, run
 
-    def settled(self, ticket: int) -> list[Span]:
-        """Note that every record of the batch is delivered, filtered, or confirmed in the dead letter topic.
+    def settled(self, ticket: int, partitions: Collection[TopicPartition]) -> list[Span]:
+        """Note that every record of the batch in these partitions is delivered, filtered, or a confirmed dead letter.
 
-        Returns: the batch's spans in partitions that are still ours; none if all were dropped meanwhile, or if the
+        Returns: the batch's spans in those of them that are still ours, and were not settled before; none if the
             ticket is not in flight.
         """
-        ours = [(holding, run) for holding, run in self._batches.pop(ticket, ()) if self._holds(holding, run)]
+        runs = self._batches.pop(ticket, [])
+        if left := [entry for entry in runs if entry[1].span.at not in partitions]:
+            self._batches[ticket] = left
+        ours = [(holding, run) for holding, run in runs if run.span.at in partitions and self._holds(holding, run)]
         for holding, run in ours:
             run.settled = True
             self._in_flight -= run.span.records

@@ -58,6 +58,7 @@ class Partitions:
         highs: each read partition's end, as far as known.
         eof_offsets: where reading last came to a partition's end.
         paused: whether all are paused, also those that come later.
+        held_back: those that are paused for a while, each by itself.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Partitions:
         self.highs: dict[TopicPartition, int] = {}
         self.eof_offsets: dict[TopicPartition, int] = {}
         self.paused = False
+        self.held_back: frozenset[TopicPartition] = frozenset()
         self._paused_for_good: set[TopicPartition] = set()
 
     @property
@@ -89,7 +91,7 @@ class Partitions:
     @property
     def unread(self) -> set[TopicPartition]:
         """Those that are placed and paused."""
-        return self.read if self.paused else self._paused_for_good
+        return self.read if self.paused else self.read & (self._paused_for_good | self.held_back)
 
     def add(self, partitions: Iterable[TopicPartition]) -> None:
         """Take partitions that are ours from now on."""
@@ -209,10 +211,19 @@ class Partitions:
             self._consumer.pause(_named(self.read))
 
     def resume(self) -> None:
-        """Read all again but those that are paused for good."""
+        """Read all again but those that are paused by themselves."""
         if self.paused:
             self.paused = False
-            self._consumer.resume(_named(self.read - self._paused_for_good))
+            self._consumer.resume(_named(self.read - self.unread))
+
+    def hold_back(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop reading these, and read again those that were held back and are not among them."""
+        before = self.unread
+        self.held_back = frozenset(partitions)
+        if now := self.unread - before:
+            self._consumer.pause(_named(now))
+        if again := before - self.unread:
+            self._consumer.resume(_named(again))
 
     def pause_for_good(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these, until they are given up."""

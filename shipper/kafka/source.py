@@ -161,8 +161,12 @@ class Source:
         self._partitions.pause()
 
     def resume(self) -> None:
-        """Read again all that `pause_some` did not stop."""
+        """Read again all that neither `pause_some` nor `hold_back` stopped."""
         self._partitions.resume()
+
+    def hold_back(self, partitions: Iterable[TopicPartition]) -> None:
+        """Stop reading these for a while, and of those that were held back before, read the others again."""
+        self._partitions.hold_back(partitions)
 
     def pause_some(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these partitions for as long as they are ours."""

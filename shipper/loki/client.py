@@ -1,8 +1,9 @@
-"""Pushes to Loki: some in flight at once, tried again without end, narrowed down to the entries that are refused.
+"""Pushes to Loki: one at a time in each lane, tried again without end, narrowed down to the entries that are refused.
 
-    submit() ─▶ push threads ─▶ POST ─▶ verdict ─▶ events ─▶ wait()
-                    │  encode once      │ NARROW: its halves, next
-                    └───────────────────┘ RETRY: the same bytes, after a while
+    submit() ─▶ the request's lane ─▶ POST ─▶ verdict ─▶ events ─▶ wait()
+                 │  a thread each; `schedule`    │ NARROW: its halves, next
+                 │  has what it pushes next      │ RETRY: the same bytes, after a while; others pass it
+                 └───────────────────────────────┘
 
 A submitted request is settled once every entry of it is delivered, or refused for good (`narrowing` has the rule); no
 other way out exists but `stop`. Nothing here logs: events say everything.
@@ -17,11 +18,11 @@ from dataclasses import dataclass, replace
 from random import Random
 
 import requests
-import tenacity
 import urllib3
 
 from shipper.loki import connection
 from shipper.loki.narrowing import Push
+from shipper.loki.schedule import Schedule
 from shipper.loki.verdict import Action, LokiState, Outcome, Verdict, judge, judge_failure, loki_state
 from shipper.records import Delivery, PushRequest
 from shipper.settings import Loki
@@ -49,6 +50,7 @@ class Attempt:
         row: the row, in its batch, of a single entry that has ended at least five times in a row in a way that it may
             itself be the cause of (5xx, 429, timeout, not_loki), while others may well pass. None for all else.
         held: whether the request is held back, since all of it is refused alike.
+        delivered: the entries that Loki took with it, for good; None for all other tries.
     """
 
     outcome: Outcome
@@ -59,6 +61,7 @@ class Attempt:
     ticket: int = 0
     row: int | None = None
     held: bool = False
+    delivered: PushRequest | None = None
 
     @property
     def state(self) -> LokiState:
@@ -78,14 +81,13 @@ Event = Attempt | Settled
 
 
 class Pusher:
-    """Pushes requests to Loki from threads of its own. To be used by one thread.
+    """Pushes requests to Loki, a thread to each lane. To be used by one thread.
 
     Args:
-        settings: where Loki is, how long to wait and to back off.
-        encode: makes the compressed body; called in the push threads, once per part.
-        session_factory: opens a session, one per push thread; what it raises, the constructor raises.
+        settings: where Loki is, how long to wait and to back off; `in_flight_max` is the number of lanes.
+        encode: makes the compressed body; called in the lanes' threads, once per try.
         random: jitter.
-        threads: pushes in flight; `settings.in_flight_max` by default.
+        session_factory: opens a session, one per lane; what it raises, the constructor raises.
         clock: seconds that never go back.
         now_s: seconds since the epoch, for dates in answers.
     """
@@ -97,7 +99,6 @@ class Pusher:
         encode: Callable[[PushRequest], bytes],
         random: Random,
         session_factory: Callable[[Loki], requests.Session] = connection.session,
-        threads: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         now_s: Callable[[], float] = time.time,
     ) -> None:
@@ -107,30 +108,42 @@ class Pusher:
         self._now_s = now_s
         self._url = f"{settings.url.rstrip('/')}/loki/api/v1/push"
         self._timeout_s = settings.timeout_s
-        self._wait_min_s = settings.retry_wait_min_s
-        self._ceiling_s = tenacity.wait_exponential(2 * settings.retry_wait_min_s, settings.retry_wait_max_s)
-        self._stopping = threading.Event()
-        self._pushes: queue.SimpleQueue[Push | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
-        self._unsettled = 0
-        sessions = [session_factory(settings) for _ in range(threads or settings.in_flight_max)]
+        lanes = range(settings.in_flight_max)
+        # Its lock guards what follows, up to the limit.
+        self._changed = threading.Condition()
+        self._schedules = [Schedule(settings.retry_wait_min_s, settings.retry_wait_max_s, random) for _ in lanes]
+        self._is_stopping = False
+        self._under_way = 0
+        self._limit = settings.in_flight_max
+        sessions = [session_factory(settings) for _ in lanes]
         # Daemons: a push that hangs does not hold the process.
         self._threads = [
-            threading.Thread(target=self._run, args=(one,), name=f"loki-push-{index}", daemon=True)
-            for index, one in enumerate(sessions)
+            threading.Thread(target=self._run, args=(*lane,), name=f"loki-push-{index}", daemon=True)
+            for index, lane in enumerate(zip(self._schedules, sessions, strict=True))
         ]
         for thread in self._threads:
             thread.start()
 
     @property
-    def free(self) -> int:
-        """How many more requests are pushed at once; what is submitted beyond waits, unbounded, so do not."""
-        return len(self._threads) - self._unsettled
+    def is_behind(self) -> bool:
+        """Whether in every lane a request waits for its turn: what is submitted now only waits too."""
+        with self._changed:
+            now_s = self._clock()
+            return all(schedule.is_waited_for(now_s) for schedule in self._schedules)
+
+    def limit(self, lanes: int) -> None:
+        """Let so many lanes push at once, from the next try on."""
+        if lanes != self._limit:
+            with self._changed:
+                self._limit = lanes
+                self._changed.notify_all()
 
     def submit(self, ticket: int, request: PushRequest) -> None:
         """Have a request pushed; `wait` reports its ticket once it is settled. Never blocks."""
-        self._unsettled += 1
-        self._pushes.put(Push(ticket, request))
+        with self._changed:
+            self._schedules[request.lane].add(Push(ticket, request), self._clock())
+            self._changed.notify_all()
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Give all events since the last call, in order; waits up to `timeout_s` for the first (0: not at all).
@@ -144,7 +157,6 @@ class Pusher:
                 if isinstance(event, Exception):
                     raise event
                 events.append(event)
-                self._unsettled -= isinstance(event, Settled)
                 event = self._events.get_nowait()
         except queue.Empty:
             return events
@@ -154,43 +166,52 @@ class Pusher:
 
         What is not settled then never will be; `wait(0)` still gives the events of the last tries.
         """
-        self._stopping.set()
-        for _ in self._threads:
-            self._pushes.put(None)
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
         deadline = self._clock() + timeout_s
         for thread in self._threads:
             thread.join(max(deadline - self._clock(), 0))
 
-    def _run(self, session: requests.Session) -> None:
+    def _run(self, schedule: Schedule, session: requests.Session) -> None:
         try:
             with session:
-                while (push := self._pushes.get()) is not None:
-                    self._settle(push, session)
+                while (push := self._take(schedule)) is not None:
+                    verdict = self._try_next(push, session)
+                    self._put_back(schedule, push, verdict)
         except Exception as error:  # noqa: BLE001 a thread's top: wait() raises it, so that no push stalls in silence
             self._events.put(error)
 
-    def _settle(self, push: Push, session: requests.Session) -> None:
-        """Push all parts, or return early when stopping."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda verdict: verdict is not None and verdict.action is Action.RETRY),
-            wait=self._wait_s,
-            sleep=tenacity.sleep_using_event(self._stopping),
-        )
-        while push.parts:
-            if retrying(self._try_next, push, session) is None:
-                return
-        self._events.put(Settled(push.ticket, push.delivery()))
-
-    def _try_next(self, push: Push, session: requests.Session) -> Verdict | None:
-        """Try the part that is next; None when stopping."""
-        if self._stopping.is_set():
+    def _take(self, schedule: Schedule) -> Push | None:
+        """Wait for the request that this lane is to push next; None when stopping."""
+        with self._changed:
+            while not self._is_stopping:
+                now_s = self._clock()
+                may_push = self._under_way < self._limit
+                if may_push and (push := schedule.take(now_s)):
+                    self._under_way += 1
+                    return push
+                self._changed.wait(schedule.wait_s(now_s) if may_push else None)
             return None
+
+    def _put_back(self, schedule: Schedule, push: Push, verdict: Verdict) -> None:
+        with self._changed:
+            is_at_limit = self._under_way >= self._limit
+            self._under_way -= 1
+            schedule.tried(push, verdict, self._clock())
+            if is_at_limit:
+                self._changed.notify_all()
+        if not push.parts:
+            self._events.put(Settled(push.ticket, push.delivery()))
+
+    def _try_next(self, push: Push, session: requests.Session) -> Verdict:
+        """Try the part that is next, tell how it ended, and return what is to be done with the request."""
         part = push.parts.popleft()
-        part.body = part.body or self._encode(part.request)
+        body = self._encode(part.request)
         began = self._clock()
-        verdict = self._send(session, part.body)
+        verdict = self._send(session, body)
         seconds = self._clock() - began
-        bytes_out = 0 if verdict.outcome is Outcome.CONNECTION else len(part.body)
+        bytes_out = 0 if verdict.outcome is Outcome.CONNECTION else len(body)
         push.bytes_out += bytes_out
         final = push.apply(verdict, part)
         held = push.hold(self._random)
@@ -204,16 +225,10 @@ class Pusher:
                 ticket=push.ticket,
                 row=part.failing_row,
                 held=held,
+                delivered=part.request if final and verdict.action is Action.DELIVERED else None,
             )
         )
         return replace(verdict, action=Action.RETRY) if held else verdict
-
-    def _wait_s(self, state: tenacity.RetryCallState) -> float:
-        """Seconds until the next try, jittered so that requests that failed together do not return together."""
-        verdict = state.outcome and state.outcome.result()
-        if verdict and verdict.retry_after_s is not None:
-            return float(verdict.retry_after_s) + self._random.uniform(0, self._wait_min_s)
-        return self._random.uniform(self._wait_min_s, self._ceiling_s(state))
 
     def _send(self, session: requests.Session, body: bytes) -> Verdict:
         """Send a body and judge the answer; blocks for at most a few times `timeout_s`."""

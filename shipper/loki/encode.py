@@ -19,7 +19,7 @@ import polars as pl
 import snappy
 
 from shipper.errors import EntryTooLargeError
-from shipper.records import Int64s, PushRequest, StreamSet
+from shipper.records import Int32s, Int64s, PushRequest, StreamSet
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -34,18 +34,22 @@ _STREAM_OVERHEAD = 16  # tags and lengths of a stream and its label string, at m
 
 def build(
     labels: tuple[bytes, ...],
+    lanes: Int64s,
     stream_of_entry: Int64s,
+    partitions: Int32s,
     rows: Int64s,
     lines: Sequence[bytes],
     line_bytes: Int64s,
     timestamp_ns: Int64s,
     metadata: pl.DataFrame,
 ) -> StreamSet:
-    """Encode entries and group them by stream; inside a stream they stay in the order given.
+    """Encode entries and group them by stream, and streams by lane; inside a stream they stay in the order given.
 
     Args:
         labels: label strings of the streams.
+        lanes: int64 (streams); the lane of each.
         stream_of_entry: int64 (entries); index into `labels`.
+        partitions: int32, one per row of the batch.
         rows: int64 (entries); where `lines` and `timestamp_ns` have the entry.
         lines: one per row of the batch.
         line_bytes: int64, the length of each line.
@@ -54,8 +58,12 @@ def build(
     """
     # numpy sorts 16 bits by radix, eight times as fast as more.
     narrow = np.uint16 if len(labels) <= _RADIX_STREAMS_MAX else np.int32
-    order = np.argsort(stream_of_entry.astype(narrow), kind="stable")
-    rows = rows[order]
+    by_lane = np.argsort(lanes, kind="stable")
+    place_of_stream = np.empty(len(labels), narrow)
+    place_of_stream[by_lane] = np.arange(len(labels))
+    places = place_of_stream[stream_of_entry]
+    order = np.argsort(places, kind="stable")
+    places, rows = places[order], rows[order]
     picked = list(map(lines.__getitem__, rows.tolist()))
     line_bytes = line_bytes[rows]
     pairs = _pairs(metadata)
@@ -69,12 +77,20 @@ def build(
     parts[1::3] = picked
     positions = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(_HEADER_WIDTH + line_bytes + metadata_bytes, out=positions[1:])
-    bounds = np.searchsorted(stream_of_entry[order], np.arange(len(labels) + 1))
-    return StreamSet(labels, bounds, b"".join(parts), positions, rows)
+    partitions = partitions[rows]
+    return StreamSet(
+        labels=tuple(map(labels.__getitem__, by_lane.tolist())),
+        lanes=lanes[by_lane],
+        bounds=np.append(0, np.cumsum(np.bincount(places, minlength=len(labels)))),
+        entries=b"".join(parts),
+        positions=positions,
+        rows=rows,
+        cuts=np.flatnonzero((np.diff(places) != 0) | (np.diff(partitions) != 0)) + 1,
+    )
 
 
 def plan(streams: StreamSet, request_bytes_max: int) -> tuple[PushRequest, ...]:
-    """Cut a stream set into push requests; every entry is in exactly one of them.
+    """Cut a stream set into push requests, none with entries of two lanes; every entry is in exactly one of them.
 
     Args:
         streams: what to send.
@@ -91,6 +107,7 @@ def plan(streams: StreamSet, request_bytes_max: int) -> tuple[PushRequest, ...]:
     headers_at[begins[present] + 1] = header_bytes[present]
     cost += np.cumsum(headers_at)
     stream_of_entry = np.repeat(np.arange(len(streams.labels)), np.diff(streams.bounds))
+    lane_ends = streams.bounds[np.searchsorted(streams.lanes, streams.lanes, side="right")]
     requests = []
     first = 0
     while first < len(streams):
@@ -98,13 +115,14 @@ def plan(streams: StreamSet, request_bytes_max: int) -> tuple[PushRequest, ...]:
         stream = stream_of_entry[first]
         repeated = header_bytes[stream] if streams.bounds[stream] < first else 0
         last = int(np.searchsorted(cost, cost[first] + request_bytes_max - repeated, side="right")) - 1
+        last = min(last, int(lane_ends[stream]))
         if last <= first:
             size = int(streams.positions[first + 1] - streams.positions[first])
             raise EntryTooLargeError(
                 f"an entry of {size} bytes does not fit into loki.request_bytes_max = {request_bytes_max}; "
                 "raise that, or lower loki.limits.line_bytes_max"
             )
-        requests.append(PushRequest(streams, first, last))
+        requests.append(PushRequest(streams, first, last, int(streams.lanes[stream])))
         first = last
     return tuple(requests)
 

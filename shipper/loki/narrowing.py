@@ -20,7 +20,9 @@ from shipper.records import Delivery, PushRequest, Rejected
 # A part that ends so this often in a row may itself be the cause (over a gRPC bound or a burst: 500, 429 for ever; an
 # entry that a proxy, or a newer Loki, refuses in words of its own: 400), so its halves are tried, and a single entry is
 # named. An outage makes more parts of a request, but only one per so many tries.
-_HALVED_AFTER = 5
+HALVED_AFTER = 5
+# Sooner it is cut between streams or partitions: what holds up one of them shall not hold up the others for long.
+_CUT_AFTER = 2
 _HALVED_ON = (Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.RATE_LIMITED, Outcome.NOT_LOKI)
 
 
@@ -29,8 +31,6 @@ class Part:
     """Entries that are pushed together."""
 
     request: PushRequest
-    body: bytes = b""
-    """Compressed; empty before the first try."""
     failures: int = 0
     """How many times in a row it ended in one of `_HALVED_ON`."""
 
@@ -39,10 +39,16 @@ class Part:
         first, second = self.request.halves()
         return Part(first), Part(second)
 
+    def suspected(self) -> tuple["Part", ...]:
+        """What is tried in its place, since it may itself be the cause of its failures: less, if it failed enough."""
+        if self.failures >= _CUT_AFTER and (cut := self.request.cut()):
+            return Part(cut[0]), Part(cut[1])
+        return self.halves() if self.failures >= HALVED_AFTER and len(self.request) > 1 else (self,)
+
     @property
     def failing_row(self) -> int | None:
         """The row of a single entry that fails again and again; None for all else."""
-        return self._row if len(self.request) == 1 and self.failures >= _HALVED_AFTER else None
+        return self._row if len(self.request) == 1 and self.failures >= HALVED_AFTER else None
 
     def rejected(self, verdict: Verdict) -> Rejected:
         """Say what a single entry is refused for."""
@@ -62,12 +68,16 @@ class Push:
         request: all of it.
         parts: what is still to be pushed, the next one first; none once it is done.
         bytes_out: compressed bytes sent.
+        failures: tries in a row that are to be repeated.
+        due_s: when it may be tried next, by a monotonic clock.
     """
 
     ticket: int
     request: PushRequest
     parts: deque[Part] = field(init=False)
     bytes_out: int = 0
+    failures: int = 0
+    due_s: float = 0.0
     _refused: list[Rejected] = field(default_factory=list)
     _doubtful: list[PushRequest] = field(default_factory=list)
     """The entries among the refused that were not refused for what they are themselves."""
@@ -99,8 +109,7 @@ class Push:
                 self.parts.extendleft(reversed(part.halves()))
             case Action.RETRY:
                 part.failures = part.failures + 1 if verdict.outcome in _HALVED_ON else 0
-                halve = part.failures >= _HALVED_AFTER and len(part.request) > 1
-                self.parts.extend(part.halves() if halve else (part,))
+                self.parts.extend(part.suspected())
         return False
 
     def hold(self, random: Random) -> bool:

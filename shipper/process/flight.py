@@ -1,9 +1,12 @@
-"""Batches on their way: what is still open in each, what waits to be pushed, and how many bytes it all holds."""
+"""Batches on their way: what is still open in each, by partition, and how many bytes it all holds."""
 
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shipper.records import Prepared, PushRequest, Reason, RecordBatch, Rejected
+import numpy as np
+
+from shipper.records import Int64s, Prepared, PushRequest, Reason, RecordBatch, Rejected, TopicPartition
 
 _RECORD_BYTES = 512
 """What a record takes beside its value and its entry: the client's object, its key, its places in columns."""
@@ -16,19 +19,18 @@ class Flight:
     """One batch, from Kafka until every record of it is settled."""
 
     batch: RecordBatch
-    requests_left: int
     bytes_held: int
-    letters: Counter[Reason]
+    open: Counter[int]
+    """Records that are not settled, by partition; a partition without any leaves with `Flights.finish`."""
+    letters: list[Rejected]
     """Letters that the dead letter topic has not confirmed."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether every record is delivered, filtered, or confirmed in the dead letter topic."""
-        return self.requests_left == 0 and not self.letters
 
 
 class Flights:
     """All batches on their way, by ticket. Pure bookkeeping: no clock, no socket.
+
+    What a batch holds counts for each partition that is open in it. A partition may hold as much as is free: alone it
+    fills half of the bound; what others leave open cannot fill it, so there is always room for one that moves.
 
     Args:
         bytes_max: bound on what they hold, in bytes; one batch more than that may be taken.
@@ -38,14 +40,17 @@ class Flights:
         self._bytes_max = bytes_max
         self._flights: dict[int, Flight] = {}
         self._tickets = 0
-        self.waiting: deque[tuple[int, PushRequest]] = deque()
-        """Requests that were not handed to a push thread yet."""
+        self._held: Counter[TopicPartition] = Counter()
         self.bytes_held = 0
 
     @property
-    def is_full(self) -> bool:
-        """Whether nothing more may be taken: the bound on bytes is reached, or pushing does not keep up."""
-        return bool(self.waiting) or self.bytes_held >= self._bytes_max
+    def bytes_free(self) -> int:
+        """How many more bytes may be held."""
+        return max(self._bytes_max - self.bytes_held, 0)
+
+    def may_take(self, at: TopicPartition) -> bool:
+        """Whether more of a partition may be taken."""
+        return self._held[at] < self.bytes_free
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -54,31 +59,57 @@ class Flights:
         return self._flights[ticket]
 
     def start(self, prepared: Prepared) -> int:
-        """Take a batch in; returns its ticket. Its requests are waiting then, its letters are the caller's to send."""
+        """Take a batch in; returns its ticket. Its requests are the caller's to push, its letters to send."""
         self._tickets += 1
-        batch, letters = prepared.batch, Counter(rejected.reason for rejected in prepared.rejected)
+        batch, letters = prepared.batch, list(prepared.rejected)
         bytes_held = batch.bytes_in + len(prepared.streams.entries) + _RECORD_BYTES * len(batch)
-        bytes_held += _LETTER_BYTES * letters.total()
-        self._flights[self._tickets] = Flight(batch, len(prepared.requests), bytes_held, letters)
+        bytes_held += _LETTER_BYTES * len(letters)
+        opened = Counter(dict.fromkeys((span.at.partition for span in batch.spans), 0))
+        flight = self._flights[self._tickets] = Flight(batch, bytes_held, opened, letters)
+        opened.update(_by_partition(batch, prepared.streams.rows))
+        opened.update(_by_partition(batch, [letter.row for letter in letters]))
         self.bytes_held += bytes_held
-        self.waiting.extend((self._tickets, request) for request in prepared.requests)
+        self._held.update(dict.fromkeys(_places(flight, opened), bytes_held))
         return self._tickets
 
-    def pushed(self, ticket: int, refused: tuple[Rejected, ...]) -> None:
-        """A request of the batch is done with; what Loki refused becomes letters that the caller sends."""
+    def delivered(self, ticket: int, request: PushRequest) -> None:
+        """Loki took these entries of the batch, for good."""
         flight = self._flights[ticket]
-        flight.requests_left -= 1
-        flight.letters.update(rejected.reason for rejected in refused)
+        rows = request.streams.rows[request.first : request.last]
+        flight.open.subtract(_by_partition(flight.batch, rows))
+
+    def refused(self, ticket: int, refused: Iterable[Rejected]) -> None:
+        """Loki refused these for good: they become letters that the caller sends."""
+        self._flights[ticket].letters.extend(refused)
 
     def confirmed(self, ticket: int) -> Counter[Reason]:
         """All letters of the batch are confirmed; returns them by reason."""
         flight = self._flights[ticket]
-        letters, flight.letters = flight.letters, Counter()
-        return letters
+        letters, flight.letters = flight.letters, []
+        flight.open.subtract(_by_partition(flight.batch, [letter.row for letter in letters]))
+        return Counter(letter.reason for letter in letters)
 
-    def finish(self, ticket: int) -> bool:
-        """Forget the batch if every record of it is settled, and say whether it is."""
-        if not self._flights[ticket].is_settled:
-            return False
-        self.bytes_held -= self._flights.pop(ticket).bytes_held
-        return True
+    def finish(self, ticket: int) -> list[TopicPartition]:
+        """Return the partitions of which every record in the batch is settled now; forget the batch if all are."""
+        flight = self._flights[ticket]
+        done = [partition for partition, records in flight.open.items() if records == 0]
+        for partition in done:
+            del flight.open[partition]
+        places = _places(flight, done)
+        self._held.subtract(dict.fromkeys(places, flight.bytes_held))
+        if not flight.open:
+            del self._flights[ticket]
+            self.bytes_held -= flight.bytes_held
+        return places
+
+
+def _places(flight: Flight, partitions: Iterable[int]) -> list[TopicPartition]:
+    return [TopicPartition(flight.batch.topic, partition) for partition in partitions]
+
+
+def _by_partition(batch: RecordBatch, rows: Sequence[int] | Int64s) -> dict[int, int]:
+    """Count rows of a batch by their partition."""
+    if len(rows) == 0:
+        return {}
+    partitions, records = np.unique(batch.partitions[rows], return_counts=True)
+    return dict(zip(partitions.tolist(), records.tolist(), strict=True))

@@ -3,8 +3,9 @@
     source.poll ─▶ prepare ─▶ flights ─▶ pusher ─▶ flights.finish ─▶ tracker ─▶ source.commit
                       └──────────────▶ letters ──────▲
 
-*May I take more?* is the flights' answer (bytes held, requests waiting). *What may be committed?* is the tracker's.
-Everything else is a stage: this thread runs them in turn, push threads and librdkafka work beside it.
+*Of which partitions may I take more?* is the flights' answer (bytes held), as long as pushing keeps up. *What may be
+committed?* is the tracker's. Everything else is a stage: this thread runs them in turn, push threads and librdkafka
+work beside it.
 """
 
 import gc
@@ -29,6 +30,7 @@ from shipper.records import RecordBatch, Rejected, TopicPartition
 from shipper.settings import Settings
 
 _BATCH_BYTES = 4 * 1024 * 1024  # a batch of large records is cut short, so that it fits the bound on memory
+_BATCH_SHARE = 8  # of the memory that is free, for values: what they become takes three times as much
 _HELD_S = 1.0  # so long we just wait for Loki; then partitions are paused, and Kafka is polled for its own sake
 _TICK_S = 1.0  # commits and gauges
 _WAIT_S = 0.05  # for Loki, when there is nothing else to do
@@ -88,8 +90,9 @@ class Worker:
         self._reached: dict[TopicPartition, int] = {}
         """The offset to be read next, whatever became of those before it."""
         self._stopping = False
-        self._full_since: float | None = None
-        self._is_paused = False
+        self._full_since: dict[TopicPartition, float] = {}
+        """Since when no more of a partition may be taken."""
+        self._paused: set[TopicPartition] = set()
         self._tick_at = 0.0
         self._row.set(memory_bytes_max=memory)
 
@@ -121,28 +124,37 @@ class Worker:
         self._heartbeat()
         if self._may_take():
             kafka = self._settings.kafka
-            for batch in self._source.poll(kafka.batch_records_max, kafka.batch_wait_s, _BATCH_BYTES):
+            bytes_max = min(_BATCH_BYTES, self._flights.bytes_free // _BATCH_SHARE)
+            for batch in self._source.poll(kafka.batch_records_max, kafka.batch_wait_s, bytes_max):
                 self._take(batch)
-        self._push_and_settle(_WAIT_S if self._flights.is_full else 0)
+            self._push_and_settle(0)
+        else:
+            self._push_and_settle(_WAIT_S)
         self._tick()
 
     def _may_take(self) -> bool:
-        """Ask the flights; while they are full for long, keep the consumer alive with its partitions paused."""
+        """Ask of which partitions more may be taken; those that are full for long are paused, and the others read.
+
+        A short while is waited for: a partition that is paused loses what librdkafka holds ready of it.
+        """
         now = self._clock()
-        if not self._flights.is_full:
-            if self._is_paused:
-                self._source.resume()
-                self._show_paused(paused=False)
-            self._full_since = None
-            return True
-        self._full_since = self._full_since or now
-        if now > self._full_since + _HELD_S:
-            if not self._is_paused:
-                self._source.pause()
-                self._show_paused(paused=True)
-            for batch in self._source.poll(1, 0):
+        is_behind = self._pusher.is_behind
+        full = [at for at in self._partitions if is_behind or not self._flights.may_take(at)]
+        self._full_since = {at: self._full_since.get(at, now) for at in full}
+        paused = {at for at, since in self._full_since.items() if now > since + _HELD_S}
+        self._hold_back(paused)
+        if paused and len(paused) == len(self._partitions):
+            for batch in self._source.poll(1, 0):  # to stay in the group
                 self._take(batch)
-        return False
+            return False
+        return len(paused) == len(full)
+
+    def _hold_back(self, paused: set[TopicPartition]) -> None:
+        for at in paused ^ self._paused:
+            if at in self._partitions:
+                self._partitions[at].set(paused=at in paused)
+        self._paused = paused
+        self._source.hold_back(paused)
 
     def _take(self, batch: RecordBatch) -> None:
         batch = self._due(batch)
@@ -157,6 +169,8 @@ class Worker:
             self._tracker.taken(ticket, part.batch.spans)
             for span in part.batch.spans:
                 self._reached[span.at] = max(self._reached[span.at], span.next_offset)
+            for request in part.requests:
+                self._pusher.submit(ticket, request)
             self._bury(ticket, part.rejected)
             self._finish(ticket)
 
@@ -179,19 +193,17 @@ class Worker:
         return self._partitions[at].target if self._until_caught_up else sys.maxsize
 
     def _push_and_settle(self, wait_s: float) -> None:
-        waiting = self._flights.waiting
-        while waiting and self._pusher.free > 0:
-            self._pusher.submit(*waiting.popleft())
         for event in self._pusher.wait(wait_s):
             if isinstance(event, Attempt):
                 batch = self._flights[event.ticket].batch
                 self._report.attempt(event, "" if event.row is None else batch.place(event.row))
-                continue
-            delivery = event.delivery
-            self._report.delivered(len(delivery.request) - len(delivery.refused))
-            self._flights.pushed(event.ticket, delivery.refused)
-            self._bury(event.ticket, delivery.refused)
-            self._finish(event.ticket)
+                if event.delivered:
+                    self._report.delivered(len(event.delivered))
+                    self._flights.delivered(event.ticket, event.delivered)
+                    self._finish(event.ticket)
+            elif refused := event.delivery.refused:
+                self._flights.refused(event.ticket, refused)
+                self._bury(event.ticket, refused)
         for ticket in self._letters.poll():
             self._report.dead_lettered(self._flights.confirmed(ticket))
             self._finish(ticket)
@@ -204,8 +216,8 @@ class Worker:
             self._letters.send(ticket, batch, rejected)
 
     def _finish(self, ticket: int) -> None:
-        if self._flights.finish(ticket):
-            for span in self._tracker.settled(ticket):
+        if places := self._flights.finish(ticket):
+            for span in self._tracker.settled(ticket, places):
                 self._partitions[span.at].set(last_settled_timestamp_ms=span.last_timestamp_ms)
 
     def _tick(self) -> None:
@@ -265,7 +277,7 @@ class Worker:
         """Take partitions into the counters, with the targets that they had before a restart."""
         for at, start in partitions.items():
             self._partitions[at] = self._row.partition(self._topics.index(at.topic), at.partition)
-            self._partitions[at].set(committed=start, paused=self._is_paused)
+            self._partitions[at].set(committed=start, paused=False)
             self._reached[at] = start
             self._tracker.assigned(at, start)
         if self._until_caught_up:
@@ -286,6 +298,7 @@ class Worker:
         self._tracker.drop(partitions)
         for at in partitions:
             self._partitions.pop(at).free()
+            self._paused.discard(at)
             del self._reached[at]
 
     def on_committed(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -299,8 +312,3 @@ class Worker:
     def on_gone(self, records: int) -> None:
         """Count records that nobody will ever read; the source says where and why."""
         self._row.add(lost_to_retention=records)
-
-    def _show_paused(self, *, paused: bool) -> None:
-        self._is_paused = paused
-        for partition in self._partitions.values():
-            partition.set(paused=paused)

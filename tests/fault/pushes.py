@@ -4,7 +4,7 @@ import random
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -25,13 +25,21 @@ def seeded(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 what is random here is no secret
 
 
-def request_of(lines: list[str]) -> PushRequest:
+def request_of(lines: list[str], lane: int = 0, cuts: Sequence[int] = ()) -> PushRequest:
     """A request whose rows are not its positions. Its entries are the bare lines: `encode` makes protobuf of them."""
     positions = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     rows = np.arange(len(lines), dtype=np.int64)[::-1] + ROW_OF_FIRST
     bounds = np.array([0, len(lines)], dtype=np.int64)
-    streams = StreamSet((b'{service="chat"}',), bounds, "".join(lines).encode(), positions, rows)
-    return PushRequest(streams, 0, len(lines))
+    streams = StreamSet(
+        labels=(b'{service="chat"}',),
+        lanes=np.array([lane], dtype=np.int64),
+        bounds=bounds,
+        entries="".join(lines).encode(),
+        positions=positions,
+        rows=rows,
+        cuts=np.array(cuts, dtype=np.int64),
+    )
+    return PushRequest(streams, 0, len(lines), lane)
 
 
 def encode(request: PushRequest) -> bytes:

@@ -107,14 +107,17 @@ class Tracking(RuleBasedStateMachine):
     def settle(self, data: st.DataObject) -> None:
         ticket = data.draw(st.sampled_from([ticket for ticket, batch in self.batches.items() if not batch.settled]))
         batch = self.batches[ticket]
-        batch.settled = True
+        chosen = data.draw(st.lists(st.sampled_from(sorted(batch.offsets)), min_size=1, unique=True))
         ours = {}
-        for at, (generation, offsets) in batch.offsets.items():
+        for at in chosen:
+            generation, offsets = batch.offsets.pop(at)
             held = self.held.get(at)
             if held and held.generation == generation:
                 held.records |= dict.fromkeys(offsets, True)
                 ours[at] = len(offsets)
-        assert {span.at: span.records for span in self.tracker.settled(ticket)} == ours
+        batch.settled = not batch.offsets
+        assert {span.at: span.records for span in self.tracker.settled(ticket, chosen)} == ours
+        assert self.tracker.settled(ticket, chosen) == [], "settled twice"
 
     @rule()
     def commit(self) -> None:
@@ -178,7 +181,7 @@ def test_any_order_of_acknowledgements_ends_at_the_last_offset(order: list[int],
         tracker.taken(ticket, [Span(at, end - size, end, size)])
     done: set[int] = set()
     for ticket in order:
-        tracker.settled(ticket)
+        tracker.settled(ticket, PARTITIONS)
         done.add(ticket)
         prefix = next((index for index in range(8) if index not in done), 8)
         assert tracker.next_offset(at) == (ends[prefix - 1] if prefix else 0)
@@ -191,9 +194,9 @@ def test_commit_never_passes_an_unacknowledged_batch() -> None:
     tracker = tracker_of({at: 100})
     tracker.taken(1, [Span(at, 100, 110, 10)])
     tracker.taken(2, [Span(at, 110, 120, 10)])
-    tracker.settled(2)
+    tracker.settled(2, PARTITIONS)
     assert tracker.committable() == {}
-    tracker.settled(1)
+    tracker.settled(1, PARTITIONS)
     assert tracker.committable() == {at: 120}
 
 
@@ -204,7 +207,7 @@ def test_an_old_batch_never_resurrects_a_partition_that_came_back() -> None:
     tracker.drop([at])
     tracker.assigned(at, 100)
     tracker.taken(2, [Span(at, 100, 105, 5)])
-    assert tracker.settled(1) == []
+    assert tracker.settled(1, PARTITIONS) == []
     assert tracker.committable() == {}
     assert tracker.in_flight == 5
 
@@ -216,7 +219,7 @@ def test_an_old_batch_that_still_holds_another_partition_never_settles_the_one_t
     tracker.drop([bounced])
     tracker.assigned(bounced, 0)
     tracker.taken(2, [Span(bounced, 0, 2, 2)])
-    assert [span.at for span in tracker.settled(1)] == [kept]
+    assert [span.at for span in tracker.settled(1, PARTITIONS)] == [kept]
     assert tracker.committable() == {kept: 3}
     assert tracker.in_flight == 2
 
@@ -225,7 +228,7 @@ def test_a_late_answer_to_an_old_commit_does_not_hold_up_the_next() -> None:
     at = PARTITIONS[0]
     tracker = tracker_of({at: 100})
     tracker.taken(1, [Span(at, 100, 110, 10)])
-    tracker.settled(1)
+    tracker.settled(1, PARTITIONS)
     tracker.committed({at: 500})
     assert tracker.committable() == {at: 110}
 
@@ -237,7 +240,7 @@ def test_a_batch_of_which_one_partition_was_dropped_settles_the_other() -> None:
     tracker.taken(1, spans)
     tracker.drop([dropped])
     assert tracker.in_flight == 3
-    assert tracker.settled(1) == spans[:1]
+    assert tracker.settled(1, PARTITIONS) == spans[:1]
     assert tracker.committable() == {kept: 3}
 
 
@@ -245,7 +248,7 @@ def test_a_commit_that_failed_is_covered_by_the_next() -> None:
     at = PARTITIONS[0]
     tracker = tracker_of({at: 0})
     tracker.taken(1, [Span(at, 0, 3, 3)])
-    tracker.settled(1)
+    tracker.settled(1, PARTITIONS)
     assert tracker.committable() == {at: 3}
     assert tracker.committable() == {at: 3}
     tracker.committed({at: 3})
@@ -279,7 +282,7 @@ def test_a_batch_that_skips_what_exists_no_more_is_committed_from_the_start_on()
     tracker = tracker_of({at: 100})
     tracker.taken(1, [Span(at, 120, 130, 10)])
     assert tracker.next_offset(at) == 100
-    tracker.settled(1)
+    tracker.settled(1, PARTITIONS)
     assert tracker.committable() == {at: 130}
 
 
@@ -294,7 +297,7 @@ def test_a_batch_that_nobody_asked_for_is_refused_whole(spans: list[Span], said:
     tracker = tracker_of({PARTITIONS[0]: 100})
     with pytest.raises(ValueError, match=said):
         tracker.taken(1, spans)
-    assert (tracker.in_flight, tracker.settled(1), tracker.next_offset(PARTITIONS[0])) == (0, [], 100)
+    assert (tracker.in_flight, tracker.settled(1, PARTITIONS), tracker.next_offset(PARTITIONS[0])) == (0, [], 100)
 
 
 def test_a_partition_that_was_dropped_takes_nothing_until_it_is_assigned_again() -> None:
