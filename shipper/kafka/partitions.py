@@ -205,16 +205,10 @@ class Partitions:
             self.highs.update(high_offsets(self._consumer, self.unread, ask_timeout_s).offsets)
 
     def pause(self) -> None:
-        """Stop reading all."""
+        """Stop reading all, for good."""
         if not self.paused:
             self.paused = True
             self._consumer.pause(_named(self.read))
-
-    def resume(self) -> None:
-        """Read all again but those that are paused by themselves."""
-        if self.paused:
-            self.paused = False
-            self._consumer.resume(_named(self.read - self.unread))
 
     def hold_back(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these, and read again those that were held back and are not among them."""

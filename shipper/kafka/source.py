@@ -157,12 +157,8 @@ class Source:
         return frozenset(self._partitions.read)
 
     def pause(self) -> None:
-        """Stop reading all partitions, also those that come later; keep polling."""
+        """Stop reading all partitions for good, also those that come later; keep polling."""
         self._partitions.pause()
-
-    def resume(self) -> None:
-        """Read again all that neither `pause_some` nor `hold_back` stopped."""
-        self._partitions.resume()
 
     def hold_back(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop reading these for a while, and of those that were held back before, read the others again."""

@@ -104,25 +104,41 @@ def test_a_paused_source_is_polled_and_loses_nothing(broker: Broker, join: Join)
     topic = make_topic(broker.bootstrap, 2)
     for partition in (0, 1):
         produce(broker.bootstrap, topic, lines(3000), partition=partition)
-    member = join(topic)
+    member, both = join(topic), [TopicPartition(topic, partition) for partition in (0, 1)]
     for _ in range(2):
         member.read(len(member.found) + 500)
-        member.source.pause()
-        member.source.pause()
+        member.source.hold_back(both)
+        member.source.hold_back(both)
         before = len(member.found)
         for _ in range(3):
             member.poll()
         assert len(member.found) == before
-        member.source.resume()
+        member.source.hold_back([])
     assert values(member.read(6000)) == lines(3000) * 2
+
+
+def test_a_partition_that_is_held_back_waits_alone_and_loses_nothing(broker: Broker, join: Join) -> None:
+    topic = make_topic(broker.bootstrap, 3)
+    for partition in range(3):
+        produce(broker.bootstrap, topic, lines(1000), partition=partition)
+    member, places = join(topic), [TopicPartition(topic, partition) for partition in range(3)]
+    member.source.hold_back(places[:2])
+    member.read(1000)
+    member.source.hold_back(places[1:])
+    member.read(2000)
+    for _ in range(3):
+        member.poll()
+    assert {partition for partition, _, _ in member.found} == {0, 2}
+    member.source.hold_back([])
+    assert values(member.read(3000)) == lines(1000) * 3
 
 
 def test_a_partition_that_reached_its_target_stays_paused(broker: Broker, join: Join) -> None:
     topic = make_topic(broker.bootstrap, 2)
     member = join(topic)
     member.source.pause_some([TopicPartition(topic, 0)])
-    member.source.pause()
-    member.source.resume()
+    member.source.hold_back([TopicPartition(topic, 0), TopicPartition(topic, 1)])
+    member.source.hold_back([])
     for partition in (0, 1):
         produce(broker.bootstrap, topic, lines(10), partition=partition)
     member.read(10)

@@ -85,21 +85,21 @@ def begin(broker: Broker, group_id: str) -> Iterator[Begin]:
 def test_a_partition_that_left_while_paused_is_read_when_it_comes_back(begin: Begin) -> None:
     reading = begin()
     reading.offsets(10)
-    reading.partitions.pause()
+    reading.partitions.hold_back([reading.at])
     reading.take_away()
-    reading.partitions.resume()
+    reading.partitions.hold_back([])
     reading.give()
     assert reading.offsets(100) == list(range(100))
 
 
-def test_a_partition_that_comes_back_while_all_are_paused_waits_and_misses_nothing(begin: Begin) -> None:
+def test_a_partition_that_comes_back_while_it_is_held_back_waits_and_misses_nothing(begin: Begin) -> None:
     reading = begin()
     reading.offsets(10)
-    reading.partitions.pause()
+    reading.partitions.hold_back([reading.at])
     reading.take_away()
     reading.give()
     reading.assert_silent()
-    reading.partitions.resume()
+    reading.partitions.hold_back([])
     assert reading.offsets(100) == list(range(100))
 
 
@@ -116,13 +116,22 @@ def test_a_partition_that_broke_off_is_read_from_what_is_left(broker: Broker, be
     reading = begin()
     reading.offsets(10)
     if pause:
-        reading.partitions.pause()
+        reading.partitions.hold_back([reading.at])
     reading.partitions.break_off(reading.at, 10)
-    reading.partitions.resume()
+    reading.partitions.hold_back([])
     delete_records(broker, reading.at.topic, before=30)
     reading.place()
     assert reading.offsets(70) == list(range(30, 100))
     assert reading.troubles == [Trouble.OFFSET_OUT_OF_RANGE]
+
+
+def test_once_all_are_paused_what_comes_later_is_not_read_either(begin: Begin) -> None:
+    reading = begin()
+    reading.partitions.pause()
+    reading.take_away()
+    reading.give()
+    reading.partitions.hold_back([])
+    reading.assert_silent()
 
 
 @only_kafka
@@ -132,10 +141,10 @@ def test_a_member_reads_what_a_rebalance_took_while_it_was_paused_and_gave_back(
     topic = make_topic(broker.bootstrap, 2)
     stays = join(topic, worker=0, assignment="group", client=client)
     stays.until(lambda: stays.partitions == {0, 1})
-    stays.source.pause()
+    stays.source.hold_back([TopicPartition(topic, partition) for partition in (0, 1)])
     guest = join(topic, worker=1, assignment="group", client=client)
     stays.until(lambda: len(stays.partitions) == len(guest.partitions) == 1, guest)
-    stays.source.resume()
+    stays.source.hold_back([])
     guest.leave()
     stays.until(lambda: stays.partitions == {0, 1})
     for partition in (0, 1):

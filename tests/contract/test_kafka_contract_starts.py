@@ -50,13 +50,13 @@ def test_new_partitions_are_noticed_and_read_from_their_start(
     topic = make_topic(broker.bootstrap, 1)
     member = join(topic, assignment=assignment, start=start, new_partitions_every_s=0.5)
     member.until(lambda: member.partitions)
-    member.source.pause()
+    member.source.hold_back([TopicPartition(topic, 2)])
     client = admin(broker)  # must outlive the request
     client.create_partitions([NewPartitions(topic, 3)])[topic].result(WAIT_S)
     produce(broker.bootstrap, topic, lines(10), partition=2)
     member.until(lambda: member.partitions == {0, 1, 2})
     assert member.found == []
-    member.source.resume()
+    member.source.hold_back([])
     assert values(member.read(10)) == lines(10)
 
 
@@ -93,12 +93,12 @@ def test_records_deleted_before_anything_was_committed_are_said_loudly(broker: B
 def test_records_deleted_while_paused_are_said_loudly_and_reading_goes_on(broker: Broker, join: Join) -> None:
     topic = make_topic(broker.bootstrap)
     produce(broker.bootstrap, topic, lines(100))
-    member = join(topic)
+    member, at = join(topic), TopicPartition(topic, 0)
     member.read(100)
-    member.source.pause()
+    member.source.hold_back([at])
     produce(broker.bootstrap, topic, lines(100, 100))
     delete_records(broker, topic, before=130)
-    member.source.resume()
+    member.source.hold_back([])
     assert values(member.read(170)) == [*lines(100), *lines(70, 130)]
     assert [kind for kind, _ in member.troubles] == [Trouble.OFFSET_OUT_OF_RANGE]
     assert "30 records from offset 100 on were deleted" in member.troubles[0][1]
