@@ -13,6 +13,7 @@ import queue
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
@@ -114,6 +115,8 @@ class Pusher:
         self._changed = threading.Condition()
         self._schedules = [Schedule(settings.retry_wait_min_s, settings.retry_wait_max_s, random) for _ in lanes]
         self._is_stopping = False
+        self._turns: deque[Schedule] = deque()
+        """Lanes with a request that is due, the longest-waiting first: they take turns where not all may push."""
         self._under_way = 0
         self._limit = settings.in_flight_max
         sessions = [session_factory(settings) for _ in lanes]
@@ -187,19 +190,23 @@ class Pusher:
         with self._changed:
             while not self._is_stopping:
                 now_s = self._clock()
-                may_push = self._under_way < self._limit
-                if may_push and (push := schedule.take(now_s)):
-                    self._under_way += 1
-                    return push
-                self._changed.wait(schedule.wait_s(now_s) if may_push else None)
+                wait_s = schedule.wait_s(now_s)
+                if wait_s is not None and wait_s <= 0:
+                    if schedule not in self._turns:
+                        self._turns.append(schedule)
+                    if self._turns.index(schedule) < self._limit - self._under_way:
+                        self._turns.remove(schedule)
+                        self._under_way += 1
+                        return schedule.take(now_s)
+                    wait_s = None
+                self._changed.wait(wait_s)
             return None
 
     def _put_back(self, schedule: Schedule, push: Push, verdict: Verdict) -> None:
         with self._changed:
-            is_at_limit = self._under_way >= self._limit
             self._under_way -= 1
             schedule.tried(push, verdict, self._clock())
-            if is_at_limit:
+            if self._turns:
                 self._changed.notify_all()
         if not push.parts:
             self._events.put(Settled(push.ticket, push.delivery()))

@@ -1,4 +1,4 @@
-"""Counters in shared memory: one row per worker index, one writing thread per row, any number of readers.
+"""Counters in shared memory: one row per worker index, one writing thread per word, any number of readers.
 
 The memory is anonymous (`memfd`), so nothing is left in the file system by a SIGKILL, and no resource tracker unlinks
 what another process still uses. The supervisor creates it and hands the descriptor to each worker. A row belongs to a
@@ -131,6 +131,10 @@ class Counters:
                     return snapshot
             time.sleep(_READ_WAIT_S)
         return self._last.get(index) or RowSnapshot((0,) * slots.BLOCKS)
+
+    def limit_pushes(self, index: int, lanes: int) -> None:
+        """Tell worker `index` how many lanes may push at once: the one word of its row that the supervisor writes."""
+        self._words[self._first(index) + slots.PUSH_LIMIT] = lanes
 
     def close(self) -> None:
         """Close the descriptor: no more workers can be started; what is mapped stays until nobody refers to it."""

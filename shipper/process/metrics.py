@@ -40,6 +40,9 @@ METRICS = (
     Described("shipper_loki_state", "gauge", ("state",), "1 for how Loki is seen: ok, retrying or refusing."),
     Described("shipper_kafka_state", "gauge", ("state",), "1 for how Kafka is seen: ok, retrying or refusing."),
     Described(
+        "shipper_push_limit", "gauge", _WORKER, "Pushes that may be under way at once; it adapts to what Loki takes."
+    ),
+    Described(
         "shipper_records_consumed_total",
         "counter",
         _WORKER,
@@ -246,6 +249,7 @@ class _Looked(Collector):
             labels = (str(worker.index),)
             yield "shipper_worker_up", labels, worker.state == "running"
             yield "shipper_worker_restarts_total", labels, worker.restarts
+            yield "shipper_push_limit", labels, self._look.rows[worker.index].push_limit
             yield "shipper_worker_cpu_seconds_total", labels, worker.cpu_s
             yield "shipper_worker_resident_memory_bytes", labels, worker.rss_bytes
             age_s = heartbeat_age_s(self._look.rows[worker.index], self._look.now_ns)

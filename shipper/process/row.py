@@ -98,6 +98,11 @@ class Row:
         """Say that something was acknowledged, at the same clock."""
         self._words[slots.PROGRESS_NS] = now_ns
 
+    @property
+    def push_limit(self) -> int:
+        """How many lanes may push at once, as the supervisor says; 0 before it does."""
+        return self._words[slots.PUSH_LIMIT]
+
     def loki(self, state: State, since_ms: int, error: str = "") -> None:
         """Say how Loki is seen, and since when (ms since the epoch); an empty error keeps the last one's text."""
         self._peer("loki", state, since_ms, error)

@@ -8,6 +8,7 @@ A row, in words of 8 bytes:
 | `HEARTBEAT_NS` | monotonic time of the last turn of the worker's loop; 0 before the first |
 | `PROGRESS_NS` | monotonic time of the last acknowledged progress; 0 before the first |
 | `BLOCKS_USED` | partition blocks in use, freed ones below the highest included |
+| `PUSH_LIMIT` | lanes that may push at once, written by the supervisor; 0 before it says so |
 | `PEERS["loki"]`, `PEERS["kafka"]` | state (an index of `STATES`), since when (ms since the epoch), error (UTF-8) |
 | `SLOTS[name]` | one word each, the table below |
 | `BLOCKS` … | 4096 blocks of 8 words, one per partition: what they mean stands at `snapshot.PartitionLook` |
@@ -110,10 +111,11 @@ SEQUENCE = 0
 HEARTBEAT_NS = 1
 PROGRESS_NS = 2
 BLOCKS_USED = 3
+PUSH_LIMIT = 4
 PEER_WORDS = 3 + TEXT_BYTES // WORD_BYTES
-PEERS = {"loki": 4, "kafka": 4 + PEER_WORDS}
+PEERS = {"loki": 5, "kafka": 5 + PEER_WORDS}
 
-_SLOTS_FIRST = 4 + 2 * PEER_WORDS
+_SLOTS_FIRST = 5 + 2 * PEER_WORDS
 _NAMES = (*TOTALS, *GAUGES, *(f"{family}.{kind}" for family, kinds in FAMILIES.items() for kind in kinds))
 SLOTS: dict[str, int] = {name: _SLOTS_FIRST + position for position, name in enumerate(_NAMES)}
 """Word of each slot in its row."""

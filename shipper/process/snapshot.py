@@ -85,6 +85,11 @@ class RowSnapshot:
         """Monotonic time of the last acknowledged progress; 0 before the first."""
         return self._words[slots.PROGRESS_NS]
 
+    @property
+    def push_limit(self) -> int:
+        """How many lanes the supervisor lets push at once; 0 before it says so."""
+        return self._words[slots.PUSH_LIMIT]
+
     def family(self, name: str) -> dict[str, int]:
         """Return the slots of a family by kind, in the order of `slots.FAMILIES`."""
         return {kind: self[f"{name}.{kind}"] for kind in slots.FAMILIES[name]}

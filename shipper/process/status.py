@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from shipper.process.history import Rates, Sample
+from shipper.process.limit import Pushes
 from shipper.process.slots import STATES, State
 from shipper.process.snapshot import PartitionLook, PeerLook, RowSnapshot
 
@@ -87,6 +88,11 @@ class Look:
         """Return the sum of a slot over all rows."""
         return sum(row[slot] for row in self.rows)
 
+    @property
+    def push_limit(self) -> int:
+        """How many pushes the workers may have under way at once, all together."""
+        return sum(self.rows[worker.index].push_limit for worker in self.workers)
+
     def partitions(self) -> list[PlacedPartition]:
         """Return each partition once, by topic and number.
 
@@ -157,8 +163,18 @@ def describe(look: Look, rates: Rates, *, version: str, started_ms: int) -> dict
             "state": loki.state,
             "last_error": loki.error or None,
             "since": format_time(loki.since_ms) if loki.since_ms else None,
+            "push_limit": look.push_limit,
         },
     }
+
+
+def pushes(look: Look) -> Pushes:
+    """Return what the push limit is decided by."""
+    return Pushes(
+        ended=look.total("pushes"),
+        pushed_back=sum(look.total(f"pushes.{outcome}") for outcome in ("rate_limited", "server_error", "timeout")),
+        seconds=look.total("push_us") / 1e6,
+    )
 
 
 def summarise(look: Look) -> Sample:

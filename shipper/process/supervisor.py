@@ -26,10 +26,11 @@ from shipper.process import spawn
 from shipper.process.backoff import Backoff
 from shipper.process.counters import Counters
 from shipper.process.history import History
+from shipper.process.limit import PushLimit
 from shipper.process.reloading import Reloading
 from shipper.process.signals import SignalPipe
 from shipper.process.spawn import Question
-from shipper.process.status import Look, WorkerLook, summarise
+from shipper.process.status import Look, WorkerLook, pushes, summarise
 from shipper.process.watchdog import Patience
 from shipper.process.web import StatusServer, make_app
 from shipper.process.worker_process import Ending, WorkerProcess
@@ -124,6 +125,7 @@ class _Supervisor:
         self._regroup_to: int | None = None
         self._rolling: deque[WorkerProcess] = deque()
         self._sampled_ns = 0
+        self._push_limit = PushLimit(0, 0, 0)
 
     def adopt(self, settings: Settings, partitions: int) -> None:
         """Take settings into use: at the start, and at each SIGHUP.
@@ -151,6 +153,7 @@ class _Supervisor:
             self._regroup_to = count
             self._drain_all()
         else:
+            self._push_limit = self._new_push_limit(count)
             self._rolling.extend(self.workers)
 
     def turn(self, signals: SignalPipe) -> int | None:
@@ -265,9 +268,13 @@ class _Supervisor:
             WorkerProcess(index, self._counters, self._patience, self._backoff()) for index in more
         ]
         self._rows_used = max(self._rows_used, count)
+        self._push_limit = self._new_push_limit(count)
         for worker in self.workers:
             self._start(worker)
         self._sample(time.monotonic_ns())
+
+    def _new_push_limit(self, workers: int) -> PushLimit:
+        return PushLimit(workers, self._settings.loki.in_flight_max, self._settings.loki.timeout_s)
 
     def _start(self, worker: WorkerProcess) -> None:
         worker.start(
@@ -293,4 +300,7 @@ class _Supervisor:
     def _sample(self, now_ns: int) -> None:
         self._sampled_ns = now_ns
         self._looks = tuple(worker.look() for worker in self.workers)
-        self.history.record(summarise(self.look()))
+        look = self.look()
+        self.history.record(summarise(look))
+        for worker, lanes in zip(self.workers, self._push_limit.decide(pushes(look), now_ns / 1e9), strict=True):
+            self._counters.limit_pushes(worker.index, lanes)

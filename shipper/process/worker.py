@@ -122,6 +122,7 @@ class Worker:
     def turn(self) -> None:
         """Go round once: take, push, settle, commit."""
         self._heartbeat()
+        self._pusher.limit(self._row.push_limit or self._settings.loki.in_flight_max)
         if self._may_take():
             kafka = self._settings.kafka
             bytes_max = min(_BATCH_BYTES, self._flights.bytes_free // _BATCH_SHARE)

@@ -290,6 +290,95 @@ def test_as_many_requests_are_in_flight_as_allowed() -> None:
         events_until(pusher, lambda events: len(settled(events)) == 3)
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_no_more_lanes_push_at_once_than_the_limit_says_and_all_get_their_turn(limit: int) -> None:
+    lock = threading.Lock()
+    under_way, most, order = 0, 0, list[str]()
+
+    def answer(push: Push) -> Answer:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+            order.extend(push.lines)
+        time.sleep(0.01)  # long enough for all lanes to come, if they may
+        with lock:
+            under_way -= 1
+        return OK
+
+    with serving(answer) as server, pushing(server.url, in_flight_max=4) as pusher:
+        pusher.limit(limit)
+        for ticket in range(40):
+            lane = ticket // 10
+            pusher.submit(ticket, request_of([str(lane)], lane))
+        events_until(pusher, lambda events: len(settled(events)) == 40)
+        assert most == limit
+        assert set(order[:8]) == {"0", "1", "2", "3"}, "a lane waits until another has pushed all it has"
+        pusher.limit(4)
+        for lane in range(4):
+            pusher.submit(lane, request_of(["again"], lane))
+        events_until(pusher, lambda events: len(settled(events)) == 4)
+
+
+def test_a_raised_limit_wakes_the_lanes_that_wait() -> None:
+    go, arrived = threading.Event(), threading.Semaphore(0)
+
+    def answer(_: Push) -> Answer:
+        arrived.release()
+        go.wait(WAIT_S)
+        return OK
+
+    with serving(answer) as server, pushing(server.url, in_flight_max=3) as pusher:
+        pusher.limit(1)
+        for lane in range(3):
+            pusher.submit(lane, request_of(lines_of(1), lane))
+        assert arrived.acquire(timeout=WAIT_S)
+        assert not arrived.acquire(timeout=0.2)
+        pusher.limit(3)
+        assert arrived.acquire(timeout=WAIT_S)
+        assert arrived.acquire(timeout=WAIT_S)
+        go.set()
+        events_until(pusher, lambda events: len(settled(events)) == 3)
+
+
+def test_a_request_that_fails_does_not_hold_up_its_lane() -> None:
+    with serving(loki := Storing(poisonous={"poison"})) as server:
+        # It comes back after a minute at the earliest, and the lane has nothing else to wait for.
+        settings = Loki(url=server.url, retry_wait_min_s=60, retry_wait_max_s=600, in_flight_max=1)
+        pusher = Pusher(settings, encode=encode, random=seeded(1))
+        pusher.submit(0, request_of(["poison"]))
+        for ticket in range(1, 20):
+            pusher.submit(ticket, request_of([f"line-{ticket}"]))
+        events_until(pusher, lambda events: len(settled(events)) == 19)
+        assert len(loki.stored) == 19
+        pusher.stop(1)
+
+
+def test_pushes_of_one_lane_never_overlap_and_come_in_order() -> None:
+    chance, lock = seeded(5), threading.Lock()
+    under_way: Counter[str] = Counter()
+    arrived: dict[str, list[int]] = {}
+
+    def answer(push: Push) -> Answer:
+        lane, number = push.lines[0].split("-")
+        with lock:
+            assert not under_way[lane], "two pushes write to one stream"
+            under_way[lane] += 1
+            arrived.setdefault(lane, []).append(int(number))
+        time.sleep(chance.random() / 200)
+        with lock:
+            under_way[lane] -= 1
+        return OK
+
+    with serving(answer) as server, pushing(server.url, in_flight_max=3) as pusher:
+        for ticket in range(60):
+            pusher.submit(ticket, request_of([f"{ticket % 3}-{ticket}"], ticket % 3))
+        events = events_until(pusher, lambda events: len(settled(events)) == 60)
+        assert {attempt.outcome for attempt in attempts(events)} == {Outcome.DELIVERED}
+    assert all(numbers == sorted(numbers) for numbers in arrived.values())
+    assert len(arrived) == 3
+
+
 def test_a_mistake_in_a_push_thread_is_raised_by_wait() -> None:
     def broken(_: PushRequest) -> bytes:
         raise ZeroDivisionError

@@ -131,6 +131,7 @@ def test_lines_are_drawn_and_nothing_is_cut_off(tmp_path: Path, browser: Browser
 def test_an_error_text_is_shown_as_text(tmp_path: Path, browser: Browser) -> None:
     with supervised(tmp_path, kafka={"does": "loki down"}) as shipper:
         visit = Visit(browser, shipper.url)
+        expect(visit.page.locator("#loki-limit")).to_have_text("up to 8 pushes at once")
         expect(visit.page.locator("#loki-error")).to_have_text("last error: connection refused <b>by Loki</b>")
         expect(visit.page.locator("#loki-state")).to_have_text("▲ retrying")
         expect(visit.page.locator("#state")).to_have_text("▲ degraded")

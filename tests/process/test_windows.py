@@ -1,4 +1,4 @@
-"""A partition whose entries Loki does not take: its worker's other partitions are shipped as if it were not there."""
+"""Loki takes a part, or less than it is sent: what it takes is shipped, and what it does not take holds up no more."""
 
 import time
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Producer
 
 from fault.pushes import Storing, serving
+from fault.server import Answer
 from shipper.devstack.kafka import KafkaServer, TopicFactory
 from shipping import Shipping
 
@@ -68,3 +69,24 @@ def test_a_partition_whose_entries_are_not_taken_does_not_hold_up_the_others(
             loki.poisonous = set()
             running.wait_for(lambda status: all(it["lag_records"] == 0 for it in status["partitions"]))
         assert set(loki.stored) == {line for values in written.values() for line in values}
+
+
+def test_the_push_limit_falls_while_loki_is_busy_and_rises_again(
+    kafka: KafkaServer, topic: TopicFactory, tmp_path: Path
+) -> None:
+    with serving(lambda _: Answer(429, "Ingestion rate limit exceeded")) as server:
+        shipping = Shipping(
+            tmp_path, bootstrap=kafka.bootstrap, loki_url=server.url, topic=topic(4), dead_letters=topic(1)
+        )
+        write(shipping, 0, lines(0, 0, 2_000))
+        with shipping.run() as running:
+            assert running.wait_for(lambda status: status["loki"]["state"] == "retrying")["loki"]["push_limit"] <= 8
+            running.wait_for(lambda status: status["loki"]["push_limit"] == 2)
+            server.script = loki = Storing()
+            written = 2_000
+            # It grows by one in a second that saw pushes.
+            while running.status()["loki"]["push_limit"] < 5:
+                write(shipping, 0, lines(0, written, 10))
+                written += 10
+                time.sleep(0.1)
+            running.wait_for(lambda _: len(loki.stored) == written)

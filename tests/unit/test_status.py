@@ -45,6 +45,8 @@ def test_the_document_has_the_names_and_nesting_of_the_interface(counters: Count
     counters.row(0).add(consumed=100, delivered=60, filtered=20, dead_lettered=5, in_flight=15, bytes_in=3_000)
     counters.row(1).add(consumed=10, delivered=10, bytes_out=70, pushes=2, retries=1)
     counters.row(1).partition(1, 3).set(committed=90, high_watermark=100, last_settled_timestamp_ms=NOW_MS - 2_500)
+    counters.limit_pushes(0, 3)
+    counters.limit_pushes(1, 2)
 
     document = describe(look_at(counters), Rates(1_234.56, 0, 5.04), version="1.2.3", started_ms=NOW_MS - 1_000)
 
@@ -88,7 +90,7 @@ def test_the_document_has_the_names_and_nesting_of_the_interface(counters: Count
             }
             for index in range(2)
         ],
-        "loki": {"state": "ok", "last_error": None, "since": "2027-01-15T07:59:00.000Z"},
+        "loki": {"state": "ok", "last_error": None, "since": "2027-01-15T07:59:00.000Z", "push_limit": 5},
     }
 
 
@@ -154,7 +156,12 @@ def test_loki_is_seen_as_by_the_worker_that_sees_it_worst(counters: Counters) ->
     counters.row(1).loki("refusing", NOW_MS - 2_000, "401 for tenant a")
     look = look_at(counters)
     loki = describe(look, Rates(), version="", started_ms=0)["loki"]
-    assert loki == {"state": "refusing", "last_error": "401 for tenant a", "since": "2027-01-15T07:59:58.000Z"}
+    assert loki == {
+        "state": "refusing",
+        "last_error": "401 for tenant a",
+        "since": "2027-01-15T07:59:58.000Z",
+        "push_limit": 0,
+    }
     assert look.state == "degraded"
     assert unready(look) == ["Loki refuses: 401 for tenant a"]
 

@@ -154,6 +154,7 @@ function showStatus(status, now) {
   mark(at("loki-state"), loki.state);
   say(at("loki-fact"), loki.state === "ok" ? "" : `Loki is ${loki.state}`);
   say(at("loki-since"), loki.since ? `for ${duration(Math.max(0, Math.floor((now - Date.parse(loki.since)) / 1000)))}` : "");
+  say(at("loki-limit"), `up to ${loki.push_limit} ${loki.push_limit === 1 ? "push" : "pushes"} at once`);
   say(at("loki-error"), loki.last_error ? `last error: ${loki.last_error}` : "no error so far");
   fill(at("workers"), status.workers.map((worker) => [`${worker.index}`, worker]), WORKER_COLUMNS);
   const most = Math.max(LAG_FULL_MIN, ...lags);
