@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -219,6 +220,21 @@ def test_the_same_records_make_the_same_bytes(records: list[StoredMessage], name
     first, second = prepared(records, name), prepared(list(records), name)
     assert list(map(encode, first.requests)) == list(map(encode, second.requests))
     assert (first.rejected, first.filtered, first.malformed) == (second.rejected, second.filtered, second.malformed)
+
+
+@given(records=batches(), name=st.sampled_from(sorted(SETTINGS)))
+def test_no_request_crosses_a_lane(records: list[StoredMessage], name: str) -> None:
+    result = prepared(records, name)
+    streams, lanes = result.streams, dict[bytes, int]()
+    for request in result.requests:
+        for stream, labels in enumerate(streams.labels):
+            if max(request.first, streams.bounds[stream]) < min(request.last, streams.bounds[stream + 1]):
+                assert streams.lanes[stream] == request.lane
+                assert lanes.setdefault(labels, request.lane) == request.lane
+    assert len(set(streams.labels)) == len(streams.labels)
+    stream_of_entry = np.repeat(np.arange(len(streams.labels)), np.diff(streams.bounds)).tolist()
+    runs = list(zip(stream_of_entry, result.batch.partitions[streams.rows].tolist(), strict=True))
+    assert streams.cuts.tolist() == [entry for entry in range(1, len(runs)) if runs[entry] != runs[entry - 1]]
 
 
 @settings(max_examples=settings().max_examples // 2)  # each prepares a dozen batches
