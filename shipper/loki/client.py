@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -81,6 +81,15 @@ class Settled:
 Event = Attempt | Settled
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lane:
+    """What a lane's thread works with; who changes something that it may wait for wakes it."""
+
+    schedule: Schedule
+    session: requests.Session
+    changed: threading.Condition
+
+
 class Pusher:
     """Pushes requests to Loki, a thread to each lane. To be used by one thread.
 
@@ -110,20 +119,25 @@ class Pusher:
         self._url = f"{settings.url.rstrip('/')}/loki/api/v1/push"
         self._timeout_s = settings.timeout_s
         self._events: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
-        lanes = range(settings.in_flight_max)
-        # Its lock guards what follows, up to the limit.
-        self._changed = threading.Condition()
-        self._schedules = [Schedule(settings.retry_wait_min_s, settings.retry_wait_max_s, random) for _ in lanes]
+        # Guards the schedules, and what follows up to the limit.
+        self._lock = threading.Lock()
+        self._lanes = [
+            _Lane(
+                Schedule(settings.retry_wait_min_s, settings.retry_wait_max_s, random),
+                session_factory(settings),
+                threading.Condition(self._lock),
+            )
+            for _ in range(settings.in_flight_max)
+        ]
         self._is_stopping = False
-        self._turns: deque[Schedule] = deque()
+        self._turns: deque[_Lane] = deque()
         """Lanes with a request that is due, the longest-waiting first: they take turns where not all may push."""
         self._under_way = 0
         self._limit = settings.in_flight_max
-        sessions = [session_factory(settings) for _ in lanes]
         # Daemons: a push that hangs does not hold the process.
         self._threads = [
-            threading.Thread(target=self._run, args=(*lane,), name=f"loki-push-{index}", daemon=True)
-            for index, lane in enumerate(zip(self._schedules, sessions, strict=True))
+            threading.Thread(target=self._run, args=(lane,), name=f"loki-push-{index}", daemon=True)
+            for index, lane in enumerate(self._lanes)
         ]
         for thread in self._threads:
             thread.start()
@@ -131,22 +145,23 @@ class Pusher:
     @property
     def is_behind(self) -> bool:
         """Whether in every lane a request waits for its turn: what is submitted now only waits too."""
-        with self._changed:
+        with self._lock:
             now_s = self._clock()
-            return all(schedule.is_waited_for(now_s) for schedule in self._schedules)
+            return all(lane.schedule.is_waited_for(now_s) for lane in self._lanes)
 
     def limit(self, lanes: int) -> None:
         """Let so many lanes push at once, from the next try on."""
         if lanes != self._limit:
-            with self._changed:
+            with self._lock:
                 self._limit = lanes
-                self._changed.notify_all()
+                self._wake(self._turns)
 
     def submit(self, ticket: int, request: PushRequest) -> None:
         """Have a request pushed; `wait` reports its ticket once it is settled. Never blocks."""
-        with self._changed:
-            self._schedules[request.lane].add(Push(ticket, request), self._clock())
-            self._changed.notify_all()
+        lane = self._lanes[request.lane]
+        with self._lock:
+            lane.schedule.add(Push(ticket, request), self._clock())
+            lane.changed.notify()
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Give all events since the last call, in order; waits up to `timeout_s` for the first (0: not at all).
@@ -169,47 +184,50 @@ class Pusher:
 
         What is not settled then never will be; `wait(0)` still gives the events of the last tries.
         """
-        with self._changed:
+        with self._lock:
             self._is_stopping = True
-            self._changed.notify_all()
+            self._wake(self._lanes)
         deadline = self._clock() + timeout_s
         for thread in self._threads:
             thread.join(max(deadline - self._clock(), 0))
 
-    def _run(self, schedule: Schedule, session: requests.Session) -> None:
+    def _run(self, lane: _Lane) -> None:
         try:
-            with session:
-                while (push := self._take(schedule)) is not None:
-                    verdict = self._try_next(push, session)
-                    self._put_back(schedule, push, verdict)
+            with lane.session:
+                while (push := self._take(lane)) is not None:
+                    verdict = self._try_next(push, lane.session)
+                    self._put_back(lane, push, verdict)
         except Exception as error:  # noqa: BLE001 a thread's top: wait() raises it, so that no push stalls in silence
             self._events.put(error)
 
-    def _take(self, schedule: Schedule) -> Push | None:
+    def _take(self, lane: _Lane) -> Push | None:
         """Wait for the request that this lane is to push next; None when stopping."""
-        with self._changed:
+        with self._lock:
             while not self._is_stopping:
                 now_s = self._clock()
-                wait_s = schedule.wait_s(now_s)
+                wait_s = lane.schedule.wait_s(now_s)
                 if wait_s is not None and wait_s <= 0:
-                    if schedule not in self._turns:
-                        self._turns.append(schedule)
-                    if self._turns.index(schedule) < self._limit - self._under_way:
-                        self._turns.remove(schedule)
+                    if lane not in self._turns:
+                        self._turns.append(lane)
+                    if self._turns.index(lane) < self._limit - self._under_way:
+                        self._turns.remove(lane)
                         self._under_way += 1
-                        return schedule.take(now_s)
+                        return lane.schedule.take(now_s)
                     wait_s = None
-                self._changed.wait(wait_s)
+                lane.changed.wait(wait_s)
             return None
 
-    def _put_back(self, schedule: Schedule, push: Push, verdict: Verdict) -> None:
-        with self._changed:
+    def _put_back(self, lane: _Lane, push: Push, verdict: Verdict) -> None:
+        with self._lock:
             self._under_way -= 1
-            schedule.tried(push, verdict, self._clock())
-            if self._turns:
-                self._changed.notify_all()
+            lane.schedule.tried(push, verdict, self._clock())
+            self._wake(self._turns)
         if not push.parts:
             self._events.put(Settled(push.ticket, push.delivery()))
+
+    def _wake(self, lanes: Iterable[_Lane]) -> None:
+        for lane in lanes:
+            lane.changed.notify()
 
     def _try_next(self, push: Push, session: requests.Session) -> Verdict:
         """Try the part that is next, tell how it ended, and return what is to be done with the request."""

@@ -343,8 +343,8 @@ def test_a_raised_limit_wakes_the_lanes_that_wait() -> None:
 
 def test_a_request_that_fails_does_not_hold_up_its_lane() -> None:
     with serving(loki := Storing(poisonous={"poison"})) as server:
-        # It comes back after a minute at the earliest, and the lane has nothing else to wait for.
-        settings = Loki(url=server.url, retry_wait_min_s=60, retry_wait_max_s=600, in_flight_max=1)
+        # It comes back after an hour at the earliest.
+        settings = Loki(url=server.url, retry_wait_min_s=3_600, retry_wait_max_s=7_200, in_flight_max=1)
         pusher = Pusher(settings, encode=encode, random=seeded(1))
         pusher.submit(0, request_of(["poison"]))
         for ticket in range(1, 20):

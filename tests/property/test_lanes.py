@@ -163,7 +163,7 @@ def test_an_outage_is_no_storm() -> None:
         push = world.take()
         world.answer(push, AWAY)
         tries += 1
-    assert tries < 80, "about one in 15 s, not one for every request that waits"
+        assert tries < 80, "about one in 15 s, not one for every request that waits"
 
 
 def test_after_an_outage_all_that_waits_is_pushed_without_another_wait_of_the_lane() -> None:
