@@ -180,7 +180,7 @@ def prepare_all(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Iterator[Pr
                 yield from prepare_all(half, rules, now_ns=now_ns)
         else:
             nothing, zero = np.zeros(0, np.int64), np.zeros(1, np.int64)
-            streams = StreamSet((), nothing, zero, b"", zero, nothing, nothing)
+            streams = StreamSet((), nothing, zero, b"", zero, nothing, nothing.astype(np.int32))
             yield Prepared(batch, streams, (), (Rejected(0, Reason.INTERNAL_ERROR, repr(error)),))
 
 

@@ -181,7 +181,7 @@ class StreamSet:
         entries: the entries' protobuf (field 2 of StreamAdapter, tag and length included), one after the other.
         positions: int64 (entries + 1); entry j is entries[positions[j]:positions[j + 1]].
         rows: int64 (entries); the row of each entry in the batch.
-        cuts: int64, ascending; the entries at which another stream begins, or records of another partition.
+        partitions: int32 (entries); the partition of each entry's record.
     """
 
     labels: tuple[bytes, ...]
@@ -190,7 +190,7 @@ class StreamSet:
     entries: bytes
     positions: Int64s
     rows: Int64s
-    cuts: Int64s
+    partitions: Int32s
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -210,18 +210,35 @@ class PushRequest:
 
     def halves(self) -> tuple["PushRequest", "PushRequest"]:
         """Two requests that carry the same entries; only for requests of two entries or more."""
-        return self._cut_at((self.first + self.last) // 2)
+        middle = (self.first + self.last) // 2
+        return replace(self, last=middle), replace(self, first=middle)
 
-    def cut(self) -> tuple["PushRequest", "PushRequest"] | None:
-        """Two requests that carry the same entries, cut between streams or partitions; None if it holds one run."""
-        cuts = self.streams.cuts
-        cuts = cuts[np.searchsorted(cuts, self.first, "right") : np.searchsorted(cuts, self.last)]
-        if not len(cuts):
+    def by_partition(self) -> tuple["PushRequest", "PushRequest"] | None:
+        """Two requests that carry the same entries, those of some partitions and those of the others; None of one."""
+        partitions = self.streams.partitions[self.first : self.last]
+        present, entries = np.unique(partitions, return_counts=True)
+        if len(present) == 1:
             return None
-        return self._cut_at(int(cuts[np.argmin(np.abs(2 * cuts - self.first - self.last))]))
+        nearest_the_middle = np.argmin(np.abs(2 * np.cumsum(entries[:-1]) - len(self)))
+        are_first = partitions <= present[nearest_the_middle]
+        return self._only(are_first), self._only(~are_first)
 
-    def _cut_at(self, entry: int) -> tuple["PushRequest", "PushRequest"]:
-        return replace(self, last=entry), replace(self, first=entry)
+    def _only(self, chosen: Bools) -> "PushRequest":
+        """Return a request of the chosen ones of its entries, with a copy of their bytes."""
+        streams, entries = self.streams, self.first + np.flatnonzero(chosen)
+        begins = np.flatnonzero(np.diff(entries, prepend=-2) != 1)  # of runs of neighbours
+        firsts, lasts = entries[begins], entries[np.append(begins[1:], len(entries)) - 1]
+        slices = zip(streams.positions[firsts].tolist(), streams.positions[lasts + 1].tolist(), strict=True)
+        picked = StreamSet(
+            labels=streams.labels,
+            lanes=streams.lanes,
+            bounds=np.searchsorted(entries, streams.bounds),
+            entries=b"".join(streams.entries[first:last] for first, last in slices),
+            positions=np.append(0, np.cumsum(np.diff(streams.positions)[entries])),
+            rows=streams.rows[entries],
+            partitions=streams.partitions[entries],
+        )
+        return PushRequest(picked, 0, len(entries), self.lane)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,6 @@ def build(
     parts[1::3] = picked
     positions = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(_HEADER_WIDTH + line_bytes + metadata_bytes, out=positions[1:])
-    partitions = partitions[rows]
     return StreamSet(
         labels=tuple(map(labels.__getitem__, by_lane.tolist())),
         lanes=lanes[by_lane],
@@ -85,7 +84,7 @@ def build(
         entries=b"".join(parts),
         positions=positions,
         rows=rows,
-        cuts=np.flatnonzero((np.diff(places) != 0) | (np.diff(partitions) != 0)) + 1,
+        partitions=partitions[rows],
     )
 
 

@@ -21,8 +21,8 @@ from shipper.records import Delivery, PushRequest, Rejected
 # entry that a proxy, or a newer Loki, refuses in words of its own: 400), so its halves are tried, and a single entry is
 # named. An outage makes more parts of a request, but only one per so many tries.
 HALVED_AFTER = 5
-# Sooner it is cut between streams or partitions: what holds up one of them shall not hold up the others for long.
-_CUT_AFTER = 2
+# Sooner it is divided by partitions: what holds up one of them shall not hold up the others for long.
+_DIVIDED_AFTER = 2
 _HALVED_ON = (Outcome.SERVER_ERROR, Outcome.TIMEOUT, Outcome.RATE_LIMITED, Outcome.NOT_LOKI)
 
 
@@ -31,6 +31,7 @@ class Part:
     """Entries that are pushed together."""
 
     request: PushRequest
+    is_tried: bool = False
     failures: int = 0
     """How many times in a row it ended in one of `_HALVED_ON`."""
 
@@ -39,11 +40,11 @@ class Part:
         first, second = self.request.halves()
         return Part(first), Part(second)
 
-    def suspected(self) -> tuple["Part", ...]:
-        """What is tried in its place, since it may itself be the cause of its failures: less, if it failed enough."""
-        if self.failures >= _CUT_AFTER and (cut := self.request.cut()):
-            return Part(cut[0]), Part(cut[1])
-        return self.halves() if self.failures >= HALVED_AFTER and len(self.request) > 1 else (self,)
+    def divided(self) -> tuple["Part", "Part"] | None:
+        """What is tried in its place if it failed so often that it may itself be the cause; None: itself, again."""
+        if self.failures >= _DIVIDED_AFTER and (requests := self.request.by_partition()):
+            return Part(requests[0]), Part(requests[1])
+        return self.halves() if self.failures >= HALVED_AFTER and len(self.request) > 1 else None
 
     @property
     def failing_row(self) -> int | None:
@@ -68,7 +69,7 @@ class Push:
         request: all of it.
         parts: what is still to be pushed, the next one first; none once it is done.
         bytes_out: compressed bytes sent.
-        failures: tries in a row that are to be repeated.
+        failures: how many times in a row it had to wait.
         due_s: when it may be tried next, by a monotonic clock.
     """
 
@@ -91,8 +92,9 @@ class Push:
         """Do as the verdict says with the part that was tried; returns whether its entries are settled.
 
         A part that failed goes behind the others, so that one poisonous entry does not keep its neighbours waiting.
-        Halves of a refused one go first: they lead to the guilty in 2 k log2 n pushes or fewer.
+        What was not tried yet goes first. Halves of a refused one lead to the guilty in 2 k log2 n pushes or fewer.
         """
+        part.is_tried = True
         self._is_any_delivered |= verdict.action is Action.DELIVERED
         match verdict.action:
             case Action.DELIVERED | Action.NARROW if self._is_held:
@@ -109,7 +111,10 @@ class Push:
                 self.parts.extendleft(reversed(part.halves()))
             case Action.RETRY:
                 part.failures = part.failures + 1 if verdict.outcome in _HALVED_ON else 0
-                self.parts.extend(part.suspected())
+                if pieces := part.divided():
+                    self.parts.extendleft(reversed(pieces))
+                else:
+                    self.parts.append(part)
         return False
 
     def hold(self, random: Random) -> bool:
@@ -117,7 +122,7 @@ class Push:
         if self.parts or self._is_any_delivered or len(self._doubtful) <= 1:
             return False
         self._is_held = True
-        self.parts.append(Part(random.choice(self._doubtful)))
+        self.parts.append(Part(random.choice(self._doubtful), is_tried=True))
         return True
 
     def delivery(self) -> Delivery:

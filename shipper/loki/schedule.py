@@ -1,8 +1,8 @@
 """What a lane pushes next, and when: one request at a time, the one that is due the longest. Pure.
 
     add ─▶ due ─▶ take ─▶ under way ─▶ tried ─┬─▶ done
-            ▲                                 ├─▶ due     there is more of it to push
-            └────────── waits a while ◀───────┘           it failed
+            ▲                                 ├─▶ due     a part of it was not tried yet
+            └────────── waits a while ◀───────┘           what is left of it failed
 
 A request that fails waits by itself, longer from time to time, and the others pass it. Only while requests fail one
 after the other, whichever it is, the lane as a whole waits: an outage is no reason for a storm. A request that has
@@ -66,15 +66,15 @@ class Schedule:
             if not push.parts:
                 self._pushes.remove(push)
             return
-        push.failures += 1
-        self._failures += push.failures <= HALVED_AFTER
         if verdict.retry_after_s is not None:
             # Whoever says so speaks for all of Loki.
             push.due_s = self._open_s = now_s + verdict.retry_after_s + self._random.uniform(0, self._wait_min_s)
-            return
-        push.due_s = now_s + self._back_off_s(push.failures)
-        if self._failures > 1:
-            self._open_s = now_s + self._back_off_s(self._failures - 1)
+        elif push.parts[0].is_tried:
+            self._failures += push.failures < HALVED_AFTER
+            push.failures += 1
+            push.due_s = now_s + self._back_off_s(push.failures)
+            if self._failures > 1:
+                self._open_s = now_s + self._back_off_s(self._failures - 1)
 
     def _back_off_s(self, failures: int) -> float:
         """Seconds that grow with the failures, jittered so that what failed together does not return together."""

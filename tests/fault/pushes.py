@@ -4,7 +4,7 @@ import random
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -25,7 +25,7 @@ def seeded(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 what is random here is no secret
 
 
-def request_of(lines: list[str], lane: int = 0, cuts: Sequence[int] = ()) -> PushRequest:
+def request_of(lines: list[str], lane: int = 0) -> PushRequest:
     """A request whose rows are not its positions. Its entries are the bare lines: `encode` makes protobuf of them."""
     positions = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     rows = np.arange(len(lines), dtype=np.int64)[::-1] + ROW_OF_FIRST
@@ -37,7 +37,7 @@ def request_of(lines: list[str], lane: int = 0, cuts: Sequence[int] = ()) -> Pus
         entries="".join(lines).encode(),
         positions=positions,
         rows=rows,
-        cuts=np.array(cuts, dtype=np.int64),
+        partitions=np.zeros(len(lines), dtype=np.int32),
     )
     return PushRequest(streams, 0, len(lines), lane)
 

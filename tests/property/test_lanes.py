@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from hypothesis import given
@@ -24,18 +24,28 @@ AWAY = Verdict(Action.RETRY, Outcome.CONNECTION, "refused")
 LABELS = st.binary(min_size=1, max_size=2)
 
 
-def request_of(entries: int, cuts: list[int] | None = None) -> PushRequest:
-    """A request of as many entries, whose rows are their positions."""
+def request_of(entries: int, partitions: list[int] | None = None) -> PushRequest:
+    """A request of as many entries, in two streams, whose rows are their positions."""
+    texts = [entry_of(row) for row in range(entries)]
     streams = StreamSet(
-        labels=(b"{}",),
-        lanes=np.zeros(1, np.int64),
-        bounds=np.array([0, entries]),
-        entries=bytes(entries),
-        positions=np.arange(entries + 1),
+        labels=(b'{a="1"}', b'{a="2"}'),
+        lanes=np.zeros(2, np.int64),
+        bounds=np.array([0, entries // 2, entries]),
+        entries=b"".join(texts),
+        positions=np.cumsum([0, *map(len, texts)]),
         rows=np.arange(entries),
-        cuts=np.array(cuts or [], np.int64),
+        partitions=np.array(partitions or [0] * entries, np.int32),
     )
     return PushRequest(streams, 0, entries, 0)
+
+
+def entry_of(row: int) -> bytes:
+    return b"<%d>" % row
+
+
+def rows_of(request: PushRequest) -> list[int]:
+    rows: list[int] = request.streams.rows[request.first : request.last].tolist()
+    return rows
 
 
 def schedule() -> Schedule:
@@ -70,8 +80,8 @@ class World:
     delivered: Counter[tuple[int, int]] = field(default_factory=Counter)
     settled: Counter[int] = field(default_factory=Counter)
 
-    def submit(self, entries: int) -> None:
-        push = Push(len(self.pushes), request_of(entries))
+    def submit(self, entries: int, partitions: list[int] | None = None) -> None:
+        push = Push(len(self.pushes), request_of(entries, partitions))
         self.pushes.append(push)
         self.schedule.add(push, self.now_s)
 
@@ -95,7 +105,7 @@ class World:
         final = push.apply(verdict, part)
         assert not push.hold(random.Random(1))  # noqa: S311 - no secret
         if final and verdict.action is Action.DELIVERED:
-            self.delivered.update((push.ticket, row) for row in range(part.request.first, part.request.last))
+            self.delivered.update((push.ticket, row) for row in rows_of(part.request))
         self.schedule.tried(push, verdict, self.now_s)
         self.settled[push.ticket] += not push.parts
 
@@ -106,7 +116,8 @@ def test_every_request_of_a_lane_is_settled_once_whatever_is_answered(data: st.D
     for step in data.draw(st.lists(st.sampled_from([None, OK, REFUSED, FAILED, BUSY, AWAY]), max_size=60)):
         open_ones = [push for push in world.pushes if push.parts]
         if step is None or not open_ones:
-            world.submit(data.draw(st.integers(1, 6)))
+            partitions = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=6))
+            world.submit(len(partitions), partitions)
         else:
             world.answer(world.take(), step)
     while any(push.parts for push in world.pushes):
@@ -214,22 +225,66 @@ def test_a_request_that_is_new_is_not_delayed_by_several_that_fail_for_ever() ->
         world.answer(push, OK)
 
 
-def test_a_part_that_fails_is_cut_between_streams_and_partitions_before_it_is_halved() -> None:
-    push = Push(1, request_of(100, cuts=[10, 40, 90]))
+def test_a_part_that_fails_is_divided_by_partition_before_it_is_halved() -> None:
+    push = Push(1, request_of(8, partitions=[0, 1, 2, 3, 3, 2, 1, 0]))
 
-    def parts() -> list[tuple[int, int]]:
-        return [(part.request.first, part.request.last) for part in push.parts]
+    def parts() -> list[list[int]]:
+        return [rows_of(part.request) for part in push.parts]
 
     for _ in range(2):
         push.apply(FAILED, push.parts.popleft())
-    assert parts() == [(0, 40), (40, 100)]
-    push.parts.rotate(-1)
+    assert parts() == [[0, 1, 6, 7], [2, 3, 4, 5]]
+    push.apply(FAILED, push.parts.popleft())
+    assert parts() == [[2, 3, 4, 5], [0, 1, 6, 7]], "what was not tried yet goes first"
     push.apply(OK, push.parts.popleft())
-    for _ in range(2):
-        push.apply(FAILED, push.parts.popleft())
-    assert parts() == [(0, 10), (10, 40)]
-    push.apply(OK, push.parts.popleft())
+    push.apply(FAILED, push.parts.popleft())
+    assert parts() == [[0, 7], [1, 6]]
+    push.parts.pop()
     for _ in range(HALVED_AFTER):
-        assert parts() == [(10, 40)]
+        assert parts() == [[0, 7]]
         push.apply(FAILED, push.parts.popleft())
-    assert parts() == [(10, 25), (25, 40)]
+    assert parts() == [[0], [7]]
+
+
+@given(partitions=st.lists(st.integers(0, 5), min_size=1, max_size=40), data=st.data())
+def test_a_request_divided_by_partition_carries_the_same_entries(partitions: list[int], data: st.DataObject) -> None:
+    whole = request_of(len(partitions), partitions)
+    first = data.draw(st.integers(0, len(partitions) - 1))
+    last = data.draw(st.integers(first + 1, len(partitions)))
+    request = replace(whole, first=first, last=last)
+    pieces = request.by_partition()
+    if pieces is None:
+        assert len(set(partitions[first:last])) == 1
+        return
+    assert sorted(rows_of(pieces[0]) + rows_of(pieces[1])) == rows_of(request)
+    of_the_first, of_the_second = ({partitions[row] for row in rows_of(piece)} for piece in pieces)
+    assert not of_the_first & of_the_second
+    for piece in pieces:
+        streams = piece.streams
+        assert piece.lane == request.lane
+        assert rows_of(piece) == sorted(rows_of(piece)), "entries of a stream stay in order"
+        assert streams.entries == b"".join(entry_of(row) for row in rows_of(piece))
+        bounds = streams.bounds.tolist()
+        for row, place in zip(rows_of(piece), range(len(piece)), strict=True):
+            stream = next(index for index in range(2) if bounds[index] <= place < bounds[index + 1])
+            assert stream == (row >= len(partitions) // 2)
+            start, end = streams.positions[place : place + 2].tolist()
+            assert streams.entries[start:end] == entry_of(row)
+
+
+def test_a_partition_that_fails_for_ever_is_soon_alone_though_it_is_in_every_request() -> None:
+    world = World()
+    for _ in range(3):
+        world.submit(400, [entry // 10 % 4 for entry in range(400)])
+    good = {(ticket, row) for ticket in range(3) for row in range(400) if row // 10 % 4}
+    began_s = world.now_s
+    while good - world.delivered.keys():
+        push = world.take()
+        partitions = {row // 10 % 4 for row in rows_of(push.parts[0].request)}
+        world.answer(push, FAILED if 0 in partitions else OK)
+        assert world.now_s < began_s + 10, "with waits of up to 30 s"
+    tries = 0
+    while world.now_s < began_s + 1_000:
+        world.answer(world.take(), FAILED)
+        tries += 1
+        assert tries < 300, "three requests, each of them every 15 s on the average"
