@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shipper.records import Int64s, Prepared, PushRequest, Reason, RecordBatch, Rejected, TopicPartition
+from shipper.records import Int32s, Prepared, PushRequest, Reason, RecordBatch, Rejected, TopicPartition
 
 _RECORD_BYTES = 512
 """What a record takes beside its value and its entry: the client's object, its key, its places in columns."""
@@ -66,17 +66,15 @@ class Flights:
         bytes_held += _LETTER_BYTES * len(letters)
         opened = Counter(dict.fromkeys((span.at.partition for span in batch.spans), 0))
         flight = self._flights[self._tickets] = Flight(batch, bytes_held, opened, letters)
-        opened.update(_by_partition(batch, prepared.streams.rows))
-        opened.update(_by_partition(batch, [letter.row for letter in letters]))
+        opened.update(_counted(prepared.streams.partitions))
+        opened.update(_counted(_partitions(batch, letters)))
         self.bytes_held += bytes_held
         self._held.update(dict.fromkeys(_places(flight, opened), bytes_held))
         return self._tickets
 
     def delivered(self, ticket: int, request: PushRequest) -> None:
         """Loki took these entries of the batch, for good."""
-        flight = self._flights[ticket]
-        rows = request.streams.rows[request.first : request.last]
-        flight.open.subtract(_by_partition(flight.batch, rows))
+        self._flights[ticket].open.subtract(_counted(request.streams.partitions[request.first : request.last]))
 
     def refused(self, ticket: int, refused: Iterable[Rejected]) -> None:
         """Loki refused these for good: they become letters that the caller sends."""
@@ -86,7 +84,7 @@ class Flights:
         """All letters of the batch are confirmed; returns them by reason."""
         flight = self._flights[ticket]
         letters, flight.letters = flight.letters, []
-        flight.open.subtract(_by_partition(flight.batch, [letter.row for letter in letters]))
+        flight.open.subtract(_counted(_partitions(flight.batch, letters)))
         return Counter(letter.reason for letter in letters)
 
     def finish(self, ticket: int) -> list[TopicPartition]:
@@ -107,9 +105,12 @@ def _places(flight: Flight, partitions: Iterable[int]) -> list[TopicPartition]:
     return [TopicPartition(flight.batch.topic, partition) for partition in partitions]
 
 
-def _by_partition(batch: RecordBatch, rows: Sequence[int] | Int64s) -> dict[int, int]:
-    """Count rows of a batch by their partition."""
-    if len(rows) == 0:
-        return {}
-    partitions, records = np.unique(batch.partitions[rows], return_counts=True)
-    return dict(zip(partitions.tolist(), records.tolist(), strict=True))
+def _partitions(batch: RecordBatch, letters: Sequence[Rejected]) -> Int32s:
+    return batch.partitions[[letter.row for letter in letters]]
+
+
+def _counted(partitions: Int32s) -> dict[int, int]:
+    """Count records by partition."""
+    records = np.bincount(partitions)
+    present = np.flatnonzero(records)
+    return dict(zip(present.tolist(), records[present].tolist(), strict=True))

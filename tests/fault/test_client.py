@@ -101,7 +101,10 @@ def test_every_submitted_request_is_settled_exactly_once() -> None:
 def test_nothing_is_settled_before_loki_takes_it(answer: Answer, outcome: Outcome) -> None:
     lines = lines_of(4)
     loki = Storing()
-    with serving(lambda _: answer) as server, pushing(server.url, timeout_s=0.2 if answer.hang else 5.0) as pusher:
+    with (
+        serving(lambda _: answer) as server,
+        pushing(server.url, timeout_s=0.2 if outcome is Outcome.TIMEOUT else 5.0) as pusher,
+    ):
         pusher.submit(1, request_of(lines))
         events = events_until(pusher, lambda events: len(attempts(events)) >= 7)
         assert {attempt.outcome for attempt in attempts(events)} == {outcome}
