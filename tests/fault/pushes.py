@@ -116,4 +116,15 @@ def settle(pusher: Pusher, request: PushRequest, ticket: int = 7) -> tuple[Settl
     (one,) = settled(events)
     assert one.ticket == ticket
     assert one.delivery.request is request
+    assert_each_entry_is_settled_once(one, attempts(events))
     return one, attempts(events)
+
+
+def assert_each_entry_is_settled_once(one: Settled, tries: list[Attempt]) -> None:
+    """Every entry was delivered by one try, or is refused for good."""
+    rows = [rejected.row for rejected in one.delivery.refused]
+    for attempt in tries:
+        if part := attempt.delivered:
+            rows += part.streams.rows[part.first : part.last].tolist()
+    whole = one.delivery.request
+    assert sorted(rows) == sorted(whole.streams.rows[whole.first : whole.last].tolist())

@@ -14,7 +14,7 @@ from shipper.devstack.kafka import KafkaServer, TopicFactory
 from shipping import Shipping
 
 POISONED, OTHERS = 0, (1, 2, 3)
-RECORDS = 25_000
+RECORDS = 18_000
 """To a partition: together far more than a worker may hold."""
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
