@@ -60,7 +60,7 @@ class Part:
         return int(self.request.streams.rows[self.request.first])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Push:
     """A request, and how far it is.
 
