@@ -182,6 +182,7 @@ class Running:
 
     def __init__(self, shipping: Shipping, arguments: Sequence[str]) -> None:
         self._command = [sys.executable, "-m", "shipper", "run", "--config", str(shipping.config), *arguments]
+        self._last_status: dict[str, Any] = {}
         self._log_path = shipping.folder / f"log-{uuid.uuid4().hex[:6]}.jsonl"
 
     def __enter__(self) -> Self:
@@ -212,6 +213,7 @@ class Running:
         """Ask for the status; at every look the totals must add up."""
         with urlopen(f"{self.url}/status", timeout=10) as answer:  # noqa: S310 - http, ours
             status: dict[str, Any] = json.load(answer)
+        self._last_status = status
         totals = status["totals"]
         settled = totals["delivered"] + totals["filtered"] + totals["dead_lettered"]
         assert totals["consumed"] == settled + totals["in_flight"], totals
@@ -225,7 +227,7 @@ class Running:
         deadline = time.monotonic() + WAIT_S
         while (found := find()) is None:
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log()}"
-            assert time.monotonic() < deadline, self.log()[-3_000:]
+            assert time.monotonic() < deadline, f"not reached: {self._last_status}\n{self.log()[-3_000:]}"
             time.sleep(0.05)
         return found
 
