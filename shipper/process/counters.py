@@ -12,14 +12,13 @@ given back twice: without it a processor with weakly ordered memory (ARM) could 
 import json
 import mmap
 import os
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from typing import Self
 
 from shipper.process import slots
+from shipper.process.memory import open_anonymous
 from shipper.process.row import Row, order
 from shipper.process.snapshot import RowSnapshot
 
@@ -30,16 +29,6 @@ _NAMES_BYTES_MAX = (_HEADER_WORDS - _NAMES_WORD) * slots.WORD_BYTES
 # A reader that meets an update waits for its end; a writer that lost its core needs some milliseconds for one.
 _READ_TRIES = 200
 _READ_WAIT_S = 0.0005
-
-
-def _open_anonymous(size_bytes: int) -> int:
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("shipper-counters")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size_bytes)
-    return descriptor
 
 
 class Counters:
@@ -70,7 +59,7 @@ class Counters:
     @classmethod
     def create(cls, workers: int, topics: Sequence[str], rules: Sequence[str] = (), labels: Sequence[str] = ()) -> Self:
         """Make zeroed counters for the worker indexes 0 … workers-1; memory that no worker uses costs nothing."""
-        fd = _open_anonymous((_HEADER_WORDS + workers * slots.ROW_WORDS) * slots.WORD_BYTES)
+        fd = open_anonymous("shipper-counters", (_HEADER_WORDS + workers * slots.ROW_WORDS) * slots.WORD_BYTES)
         with mmap.mmap(fd, mmap.PAGESIZE) as memory, memoryview(memory) as view, view.cast("q") as words:
             words[0], words[1] = _MAGIC, workers
         counters = cls(fd)

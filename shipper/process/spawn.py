@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from shipper.errors import CannotStartError, ShipperError
+from shipper.process import stacks
 from shipper.settings import Settings
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -60,23 +61,35 @@ def count_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def start_worker(
-    target: str, index: int, workers: int, settings: Settings, counters_fd: int, *, until_caught_up: bool
+    target: str,
+    index: int,
+    workers: int,
+    settings: Settings,
+    counters_fd: int,
+    stacks_fd: int,
+    *,
+    until_caught_up: bool,
 ) -> SpawnProcess:
-    """Start `target(index, workers, settings, counters_fd, until_caught_up)` in a process of its own."""
+    """Start `target(index, workers, settings, counters_fd, until_caught_up)` in a process of its own.
+
+    It writes the stacks of its threads to `stacks_fd` when `stacks.SIGNAL` comes, or a crash.
+    """
     arguments = (target, index, workers, settings, SharedDescriptor(counters_fd), until_caught_up)
-    process = CONTEXT.Process(target=_work, args=arguments, name=f"shipper worker {index}", daemon=False)
-    _start_deaf_to_interrupts(process)
+    process = CONTEXT.Process(
+        target=_work, args=(SharedDescriptor(stacks_fd), *arguments), name=f"shipper worker {index}", daemon=False
+    )
+    _start_deaf(process)
     return process
 
 
-def _start_deaf_to_interrupts(process: SpawnProcess) -> None:
-    """Start a process that Ctrl-C does not reach from its first instruction on.
+def _start_deaf(process: SpawnProcess) -> None:
+    """Start a process that neither Ctrl-C nor a request for stacks reaches before it is ready for it.
 
-    In a terminal it reaches the whole group, and a Python that still imports dies of it with a traceback. The mask is
-    inherited where a handler is not; here, what came meanwhile arrives when it is taken off.
+    In a terminal, Ctrl-C reaches the whole group, and a Python that still imports dies of it with a traceback. The mask
+    is inherited where a handler is not; here, what came meanwhile arrives when it is taken off.
     """
     resource_tracker.ensure_running()  # its own start, which the first process would bring about, unblocks SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, stacks.SIGNAL})
     try:
         process.start()
     finally:
@@ -89,8 +102,10 @@ def _ignore_interrupts() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _work(target: str, *arguments: object) -> None:
+def _work(stacks_fd: int, target: str, *arguments: object) -> None:
     _ignore_interrupts()
+    stacks.write_on_request(stacks_fd)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {stacks.SIGNAL})
     _resolve(target)(*arguments)
 
 
@@ -111,7 +126,7 @@ class Question:
         self._target = target
         self._connection, answers = CONTEXT.Pipe(duplex=False)
         self._process = CONTEXT.Process(target=_answer, args=(answers, target, settings), daemon=True)
-        _start_deaf_to_interrupts(self._process)
+        _start_deaf(self._process)
         answers.close()
         self.sentinel = self._connection
 

@@ -10,7 +10,8 @@ worker, the answer of a survey, or the next second. Each turn then does everythi
 | SIGHUP | the config is loaded and checked again; a good one replaces the workers, a bad one is logged |
 | worker exits 2, or 3 at its first start | all workers drain; the same exit code |
 | worker ends otherwise, unasked | it is started again, after a delay that grows; with `until_caught_up`, 0 means done |
-| worker hangs or stalls | it is killed and started again |
+| worker hangs or stalls | the stacks of its threads are logged, it is killed and started again |
+| SIGUSR1 | the stacks of all workers' threads are logged |
 """
 
 import signal
@@ -22,7 +23,7 @@ from multiprocessing import connection
 from shipper.errors import ConfigError
 from shipper.kafka.assignment import workers_count
 from shipper.logs import log
-from shipper.process import spawn
+from shipper.process import spawn, stacks
 from shipper.process.backoff import Backoff
 from shipper.process.counters import Counters
 from shipper.process.history import History
@@ -79,7 +80,7 @@ def run(
     app = make_app(supervisor.look, supervisor.history, started_ms)
     try:
         with (
-            SignalPipe((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)) as signals,
+            SignalPipe((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, stacks.SIGNAL)) as signals,
             StatusServer(settings.status.listen, app) as server,
         ):
             try:
@@ -208,7 +209,10 @@ class _Supervisor:
         return max(0.0, (min(due_ns) - now_ns) / 1e9)
 
     def _obey(self, number: signal.Signals) -> None:
-        if number == signal.SIGHUP:
+        if number == stacks.SIGNAL:
+            for worker in self.workers:
+                worker.ask_for_stacks()
+        elif number == signal.SIGHUP:
             if self._exit_code is None:
                 self._reloading.begin(self._settings)
         elif self._exit_code is None:
@@ -233,7 +237,9 @@ class _Supervisor:
             worker.drain(now_ns, self._settings.workers.drain_timeout_s)
 
     def _decide(self, worker: WorkerProcess, ending: Ending, now_ns: int) -> None:
-        context = {"worker": worker.index, "lived_s": round(ending.lived_s, 1)}
+        context: dict[str, object] = {"worker": worker.index, "lived_s": round(ending.lived_s, 1)}
+        if ending.stacks:
+            context["stacks"] = ending.stacks
         if ending.fatal:
             log("error", f"worker {ending}; stopping, because starting it again cannot help", **context)
             self._stop(ending.code)

@@ -12,6 +12,7 @@ from shipper.process.backoff import Backoff
 from shipper.process.counters import Counters
 from shipper.process.snapshot import RowSnapshot
 from shipper.process.spawn import start_worker
+from shipper.process.stacks import Stacks
 from shipper.process.status import WorkerLook, WorkerState
 from shipper.process.watchdog import Patience, Watchdog
 from shipper.settings import Settings
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 CONFIG_ERROR = 2
 CANNOT_START = 3
+_DUMP_S = 0.5  # writing the stacks of all threads takes some milliseconds, and more on a machine that is overloaded
+_DUMP_MAX_S = 5.0
+_NO_STACKS = f"none came within {_DUMP_MAX_S:.0f} s: the process is stopped, or waits in the kernel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Ending:
         drained: whether it had been asked to end.
         killed_because: why the supervisor killed it; empty where it did not.
         lived_s: from its start to its end, in seconds.
+        stacks: what its threads were doing when it was killed for that, or when a crash ended it; else empty.
     """
 
     code: int
@@ -42,6 +47,7 @@ class Ending:
     drained: bool
     killed_because: str
     lived_s: float
+    stacks: str = ""
 
     @property
     def fatal(self) -> bool:
@@ -84,6 +90,9 @@ class WorkerProcess:
         self._usage: psutil.Process | None = None
         self._cpu_s = self._cpu_before_s = 0.0
         self._watchdog = Watchdog(patience, 0)
+        self._stacks = Stacks()
+        self._stacks_seen_ns: int | None = None
+        self._asked_ns: int | None = None
         self._started_ns = 0
         self._restarts = 0
         self._ran_before = False
@@ -103,7 +112,13 @@ class WorkerProcess:
     def start(self, target: str, workers: int, settings: Settings, now_ns: int, *, until_caught_up: bool) -> None:
         """Start a process; there must be none."""
         self._process = start_worker(
-            target, self.index, workers, settings, self._counters.fd, until_caught_up=until_caught_up
+            target,
+            self.index,
+            workers,
+            settings,
+            self._counters.fd,
+            self._stacks.fd,
+            until_caught_up=until_caught_up,
         )
         with contextlib.suppress(psutil.NoSuchProcess):
             self._usage = psutil.Process(self._process.pid)
@@ -133,21 +148,50 @@ class WorkerProcess:
         """End the process at once; what it had in flight will be consumed again."""
         self.due_ns = None
         if self._process:
-            self._killed_because = why
+            self._killed_because = self._killed_because or why
             self._process.kill()
 
     def watch(self, now_ns: int) -> None:
-        """Notice that the process got going; kill it if it hangs, stalls, or does not end in time."""
-        if not self._process or self._killed_because:
+        """Notice that the process got going; have it dumped, then killed, if it hangs, stalls, or does not end in time.
+
+        Between the two lie some turns: nobody waits here.
+        """
+        if not self._process:
             return
+        if self._asked_ns is not None:
+            asked_s = (now_ns - self._asked_ns) / 1e9
+            if asked_s > (_DUMP_S if self._stacks.there else _DUMP_MAX_S):
+                self.kill(self._killed_because)
+            return
+        if self._killed_because:
+            return
+        self._log_stacks(now_ns)
         row = self._counters.read(self.index)
         if self.state in ("starting", "restarting") and self._turned(row):
             self.state = "running"
         if self._kill_ns is not None:
             if now_ns > self._kill_ns:
-                self.kill("it did not end in time after it was asked to (workers.drain_timeout_s)")
+                self._condemn("it did not end in time after it was asked to (workers.drain_timeout_s)", now_ns)
         elif complaint := self._watchdog.complaint(row, now_ns):
-            self.kill(complaint)
+            self._condemn(complaint, now_ns)
+
+    def ask_for_stacks(self) -> None:
+        """Have the process say what its threads are doing; `watch` logs it."""
+        if self._process and self._process.pid:
+            self._stacks.ask(self._process.pid)
+
+    def _log_stacks(self, now_ns: int) -> None:
+        """Log what somebody asked for with SIGUSR1, once it is written to its end; what a crash leaves is `reap`'s."""
+        if not self._stacks.there:
+            self._stacks_seen_ns = None
+        elif self._stacks_seen_ns is None:
+            self._stacks_seen_ns = now_ns
+        elif now_ns - self._stacks_seen_ns > _DUMP_S * 1e9:
+            log("info", "worker's stacks, as SIGUSR1 asked for", worker=self.index, stacks=self._stacks.take())
+
+    def _condemn(self, why: str, now_ns: int) -> None:
+        self._killed_because, self._asked_ns = why, now_ns
+        self.ask_for_stacks()
 
     def reap(self, now_ns: int) -> Ending | None:
         """Return how the process ended, and put its row in order; None while it lives, or where there is none."""
@@ -161,8 +205,10 @@ class WorkerProcess:
             drained=self._kill_ns is not None,
             killed_because=self._killed_because,
             lived_s=(now_ns - self._started_ns) / 1e9,
+            stacks=self._stacks.take() or ("" if self._asked_ns is None else _NO_STACKS),
         )
         self._process.close()
+        self._asked_ns = self._stacks_seen_ns = None
         self._process, self._usage, self._kill_ns, self._killed_because = None, None, None, ""
         self._cpu_before_s, self._cpu_s = self._cpu_before_s + self._cpu_s, 0.0
         self._ran_before |= ran

@@ -3,6 +3,7 @@
 `fake.does` says how, `fake.worker` which index does it (the others are steady), `fake.lives` for how many lives.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -84,12 +85,23 @@ class FakeWorker:
                 sys.exit(0)
             if turns == 10 and self.does.startswith("exit "):
                 sys.exit(int(self.does.removeprefix("exit ")))
-            if turns == 10 and self.does == "hang":
-                time.sleep(600)
+            if turns == 10:
+                self.misbehave()
         with self.row as row:
             look = self.in_flight
             row.add(delivered=look, in_flight=-look)
         sys.exit(0)
+
+    def misbehave(self) -> None:
+        match self.does:
+            case "hang":
+                time.sleep(600)
+            case "hang in C":
+                ctypes.PyDLL(None).sleep(600)  # unlike CDLL, it keeps the interpreter's lock
+            case "crash in C":
+                ctypes.string_at(0)
+            case "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
 
     in_flight = 0
 

@@ -19,6 +19,12 @@ from process.runner import ROOT, Supervised, running, settings, supervised
 pytestmark = pytest.mark.slow
 
 
+def line_with(shipper: Supervised, text: str) -> dict[str, Any]:
+    """Give the one line of the log that says this; every line of it is JSON."""
+    (line,) = (line for line in map(json.loads, shipper.log().splitlines()) if text in line["message"])
+    return dict(line)
+
+
 def test_status_adds_up_at_every_look_and_a_killed_worker_comes_back_with_its_counts(tmp_path: Path) -> None:
     with supervised(tmp_path, kafka={"does": "rest"}) as shipper:
         before = shipper.wait_for(running)
@@ -118,11 +124,43 @@ def test_until_caught_up_ends_with_0_when_all_workers_are_done(tmp_path: Path) -
         assert shipper.log().count("worker caught up") == 2
 
 
-def test_a_hung_worker_is_killed_and_restarted(tmp_path: Path) -> None:
-    kafka = {"does": "hang", "worker": 1, "lives": 1}
+@pytest.mark.parametrize("does", ["hang", "hang in C"])
+def test_a_hung_worker_says_where_it_hangs_and_is_restarted(tmp_path: Path, does: str) -> None:
+    kafka = {"does": does, "worker": 1, "lives": 1}
     with supervised(tmp_path, kafka=kafka, patience={"heartbeat_s": 1.0}) as shipper:
         shipper.wait_for(lambda status: status["workers"] and status["workers"][1]["restarts"] == 1 and running(status))
-        assert "killed by the supervisor: no heartbeat" in shipper.log()
+        line = line_with(shipper, "killed by the supervisor: no heartbeat")
+        assert line["context"]["worker"] == 1
+        assert re.search(r"Current thread .*\n.*fake_workers.py\", line \d+ in misbehave", line["context"]["stacks"])
+
+
+def test_a_stopped_worker_that_can_say_nothing_is_killed_all_the_same(tmp_path: Path) -> None:
+    kafka = {"does": "stop", "worker": 1, "lives": 1}
+    with supervised(tmp_path, kafka=kafka, patience={"heartbeat_s": 1.0}) as shipper:
+        shipper.wait_for(lambda status: status["workers"] and status["workers"][1]["restarts"] == 1 and running(status))
+        assert "none came" in line_with(shipper, "killed by the supervisor: no heartbeat")["context"]["stacks"]
+
+
+def test_a_crash_in_a_library_leaves_the_stacks_in_the_log(tmp_path: Path) -> None:
+    kafka = {"does": "crash in C", "worker": 1, "lives": 1}
+    with supervised(tmp_path, kafka=kafka) as shipper:
+        shipper.wait_for(lambda status: status["workers"] and status["workers"][1]["restarts"] == 1 and running(status))
+        stacks = line_with(shipper, "killed by SIGSEGV")["context"]["stacks"]
+        assert "in misbehave" in stacks
+
+
+def test_sigusr1_logs_the_stacks_of_one_worker_or_of_all_and_harms_nobody(tmp_path: Path) -> None:
+    with supervised(tmp_path) as shipper:
+        before = shipper.wait_for(running)
+        os.kill(before["workers"][1]["pid"], signal.SIGUSR1)
+        shipper.wait_for_log("as SIGUSR1 asked for")
+        assert line_with(shipper, "as SIGUSR1 asked for")["context"]["worker"] == 1
+        shipper.send(signal.SIGUSR1)
+        shipper.wait_for(lambda _: shipper.log().count("as SIGUSR1 asked for") == 3)
+        lines = [line for line in map(json.loads, shipper.log().splitlines()) if "stacks" in line["context"]]
+        assert sorted(line["context"]["worker"] for line in lines) == [0, 1, 1]
+        assert all("in turn" in line["context"]["stacks"] for line in lines)
+        assert [worker["restarts"] for worker in shipper.status()["workers"]] == [0, 0]
 
 
 def test_a_worker_that_never_gets_going_is_killed_and_restarted(tmp_path: Path) -> None:
@@ -137,7 +175,7 @@ def test_a_silent_stall_is_restarted(tmp_path: Path) -> None:
     kafka = {"does": "stall", "worker": 1, "lives": 1}
     with supervised(tmp_path, kafka=kafka, patience={"progress_s": 1.5}) as shipper:
         shipper.wait_for(lambda status: status["workers"] and status["workers"][1]["restarts"] == 1 and running(status))
-        assert "no progress for" in shipper.log()
+        assert "in turn" in line_with(shipper, "no progress for")["context"]["stacks"]
 
 
 def test_loki_down_is_degraded_and_unready_but_restarts_nobody(tmp_path: Path) -> None:
