@@ -21,6 +21,7 @@ from shipper.settings import Settings
 _RETRY_WAIT_S = 5.0
 _COMPLAIN_EVERY_S = 30.0
 _CLOSE_STEP_S = 0.1
+_SILENT_S = 30.0  # with min.insync.replicas unmet, or no leader, the producer tries for ever and says nothing
 _TOO_LARGE = frozenset({"MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"})
 _NO_TOPIC = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"})
 
@@ -116,6 +117,7 @@ class DeadLetters:
         self._broken = False
         self._unsent: deque[_Letter] = deque()
         self._sent: set[_Letter] = set()
+        self._heard_at = clock()  # when a letter had an answer, or none was out
         self._refused: deque[tuple[float, _Letter]] = deque()  # with the time to send them again
         self._unconfirmed: Counter[int] = Counter()  # letters by ticket
         self._confirmed: list[int] = []
@@ -145,6 +147,7 @@ class DeadLetters:
         if self._producer is not None:
             self._producer.poll(0)
         self._send()
+        self._miss_answers()
         confirmed, self._confirmed = self._confirmed, []
         return confirmed
 
@@ -165,6 +168,18 @@ class DeadLetters:
         if self._producer is not None and self.pending:
             self._producer.purge()  # letters that it holds would hold up the end of the process
         return not self.pending
+
+    def _miss_answers(self) -> None:
+        now = self._clock()
+        if not self._sent:
+            self._heard_at = now
+        elif now > self._heard_at + _SILENT_S and self._throttle.allows("silence"):
+            self._on_error(
+                Trouble.DEAD_LETTER_FAILED,
+                f"the dead letter topic {self._topic} has confirmed no letter for {now - self._heard_at:.0f} s, and "
+                f"{len(self._sent)} wait: look whether its partitions have a leader, and as many replicas in sync as "
+                "its min.insync.replicas; the partitions whose letters wait, wait too",
+            )
 
     def _send(self) -> None:
         """Hand to the producer what is due, as far as its queue takes it."""
@@ -215,6 +230,7 @@ class DeadLetters:
         if letter not in self._sent:
             return  # a replaced producer's word on a letter that is on its way again
         self._sent.discard(letter)
+        self._heard_at = self._clock()
         if error:
             self._refuse(letter, error)
             return

@@ -123,7 +123,7 @@ class WorkerProcess:
         with contextlib.suppress(psutil.NoSuchProcess):
             self._usage = psutil.Process(self._process.pid)
         self._started_ns = now_ns
-        self._watchdog = Watchdog(self._patience, now_ns)
+        self._watchdog = Watchdog(self._patience.beside(settings.loki), now_ns)
         self.state = "restarting" if self._restarts else "starting"
         self.due_ns = None
         log("info", "worker started", worker=self.index, pid=self._process.pid, restarts=self._restarts)

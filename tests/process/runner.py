@@ -145,6 +145,7 @@ def settings(tmp_path: Path, **client: Any) -> dict[str, Any]:  # noqa: ANN401
         "kafka": {"client": {f"fake.{key}": value for key, value in client.items()}},
         "workers": {"count": workers, "drain_timeout_s": 2.0},
         "status": {"listen": "127.0.0.1:0"},
+        "loki": {"timeout_s": 0.1},  # a worker may take as long as a push may
         # A folder for what the fake workers must remember from one life to the next.
         "dead_letter": {"topic": str(tmp_path)},
     }

@@ -103,6 +103,27 @@ def test_a_ticket_is_confirmed_once_and_only_when_all_its_letters_are() -> None:
     assert desk.letters.poll() == []
 
 
+def test_a_producer_that_tries_for_ever_without_a_word_is_said_again_and_again_until_it_answers() -> None:
+    desk = Desk()
+    desk.now_s = 1_000.0
+    desk.letters.poll()
+    desk.send(1, b"a", b"b")
+    for _ in range(90):
+        desk.now_s += 1
+        assert desk.letters.poll() == []
+    assert [kind for kind, _ in desk.troubles] == [Trouble.DEAD_LETTER_FAILED] * 2
+    assert "has confirmed no letter for 31 s, and 2 wait" in desk.troubles[0][1]
+    desk.producer.deliver()
+    for _ in range(30):
+        desk.now_s += 1
+        desk.letters.poll()
+    assert len(desk.troubles) == 2
+    desk.producer.deliver()
+    desk.now_s += 100
+    assert desk.letters.poll() == [1]
+    assert len(desk.troubles) == 2
+
+
 def test_a_ticket_whose_later_letters_come_after_it_was_confirmed_is_confirmed_again() -> None:
     desk = Desk()
     desk.send(1, b"malformed")
