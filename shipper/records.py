@@ -68,6 +68,8 @@ class Span:
     records: int
     last_timestamp_ms: int = -1
     """Kafka's timestamp of the last record, for lag in seconds; -1 where it has none."""
+    first_timestamp_ms: int = -1
+    """That of the first record, for how long Kafka will keep it."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,14 @@ class RecordBatch:
         starts = np.append(0, ends[:-1])
         lasts = order[ends - 1]
         return tuple(
-            Span(TopicPartition(self.topic, partition), first, last + 1, records, timestamp_ms)
-            for partition, first, last, records, timestamp_ms in zip(
+            Span(TopicPartition(self.topic, partition), first, last + 1, records, last_ms, first_ms)
+            for partition, first, last, records, last_ms, first_ms in zip(
                 partitions[starts].tolist(),
                 self.offsets[order[starts]].tolist(),
                 self.offsets[lasts].tolist(),
                 (ends - starts).tolist(),
                 self.timestamps_ms(lasts.tolist()),
+                self.timestamps_ms(order[starts].tolist()),
                 strict=True,
             )
         )

@@ -145,6 +145,11 @@ class OffsetTracker:
         holding = self._holdings.get(at)
         return holding.position if holding else None
 
+    def oldest(self, at: TopicPartition) -> Span | None:
+        """Return the first span of a partition that is taken and not settled; None if there is none."""
+        holding = self._holdings.get(at)
+        return holding.runs[0].span if holding and holding.runs else None
+
     @property
     def in_flight(self) -> int:
         """Records taken and not yet settled, in partitions that are ours."""

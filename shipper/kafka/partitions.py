@@ -56,6 +56,7 @@ class Partitions:
         unplaced: those that wait for it, with the offset that was due when reading broke off; None if it never began.
         known: partitions of each topic when we began. Later ones are new: whatever the policy, read from their start.
         highs: each read partition's end, as far as known.
+        lows: each read partition's first offset, as far as known.
         eof_offsets: where reading last came to a partition's end.
         paused: whether all are paused, also those that come later.
         held_back: those that are paused for a while, each by itself.
@@ -78,6 +79,7 @@ class Partitions:
         self.unplaced: dict[TopicPartition, int | None] = {}
         self.known: dict[str, int] = {}
         self.highs: dict[TopicPartition, int] = {}
+        self.lows: dict[TopicPartition, int] = {}
         self.eof_offsets: dict[TopicPartition, int] = {}
         self.paused = False
         self.held_back: frozenset[TopicPartition] = frozenset()
@@ -190,6 +192,7 @@ class Partitions:
         for at in leaving:
             self.unplaced.pop(at, None)
             self.highs.pop(at, None)
+            self.lows.pop(at, None)
             self.eof_offsets.pop(at, None)
 
     def update_highs(self, ask_timeout_s: float | None) -> None:
@@ -203,6 +206,14 @@ class Partitions:
             )
         if self.unread and ask_timeout_s is not None:
             self.highs.update(high_offsets(self._consumer, self.unread, ask_timeout_s).offsets)
+
+    def update_bounds(self, ask_timeout_s: float) -> None:
+        """Ask for `lows` and `highs` of all that are read; two requests of at most `ask_timeout_s` each.
+
+        Raises: KafkaException if nobody answers in time.
+        """
+        self.lows.update(low_offsets(self._consumer, self.read, ask_timeout_s).offsets)
+        self.highs.update(high_offsets(self._consumer, self.read, ask_timeout_s).offsets)
 
     def pause(self) -> None:
         """Stop reading all, for good."""

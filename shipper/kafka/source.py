@@ -31,6 +31,7 @@ _TIMEOUT_S = 10.0
 _ASK_TIMEOUT_S = 2.0  # while records flow: a broker that takes longer is asked again later
 _ASK_AGAIN_S = 1.0
 _HIGHS_EVERY_S = 5.0
+_BOUNDS_EVERY_S = 15.0  # less than half the time for which a worker counts Kafka as in trouble after a complaint
 _COMPLAIN_EVERY_S = 30.0
 _POLL_BYTES = 4 * 1024 * 1024
 _FINAL = frozenset({"UNKNOWN_TOPIC_OR_PART", "TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"})
@@ -50,6 +51,7 @@ class Source:
         listener: is told which partitions come and go.
         on_error: is told what goes wrong; the source goes on by itself.
         new_partitions_every_s: how often new partitions are looked for.
+        bounds_every_s: how often Kafka is asked for the first offset and the end of all partitions.
         clock: monotonic seconds.
         sleep: waits so many seconds.
         make_consumer: makes the consumer from librdkafka's settings.
@@ -67,6 +69,7 @@ class Source:
         listener: Listener,
         on_error: OnError,
         new_partitions_every_s: float = 30.0,
+        bounds_every_s: float = _BOUNDS_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
@@ -77,7 +80,8 @@ class Source:
         self._clock, self._sleep = clock, sleep
         self._new_partitions_every_s = new_partitions_every_s
         self._look_at = clock() + new_partitions_every_s
-        self._place_at = self._highs_at = clock()
+        self._bounds_every_s = bounds_every_s
+        self._place_at = self._highs_at = self._bounds_at = clock()
         self._complaints = Complaints()
         self._throttle = Throttle(_COMPLAIN_EVERY_S, clock)
         self._fatal: KafkaError | None = None
@@ -176,15 +180,29 @@ class Source:
         return self._partitions.eof_offsets
 
     def high_watermarks(self) -> dict[TopicPartition, int]:
-        """Return each partition's end as far as known; of paused ones Kafka is asked every few seconds."""
-        ask = self._clock() >= self._highs_at
+        """Return each partition's end as far as known; of paused ones Kafka is asked every few seconds.
+
+        Of all it is asked now and then: an end that only fetches tell stands still when fetching does, and the lag of
+        a consumer that has silently stopped would be none.
+        """
+        now = self._clock()
+        ask, ask_all = now >= self._highs_at, now >= self._bounds_at
         if ask:
-            self._highs_at = self._clock() + _HIGHS_EVERY_S
+            self._highs_at = now + _HIGHS_EVERY_S
+        if ask_all:
+            self._bounds_at = now + self._bounds_every_s
         try:
-            self._partitions.update_highs(_ASK_TIMEOUT_S if ask else None)
+            if ask_all:
+                self._partitions.update_bounds(_ASK_TIMEOUT_S)
+            self._partitions.update_highs(_ASK_TIMEOUT_S if ask and not ask_all else None)
         except KafkaException as error:
             self._complain(error.args[0])
         return dict(self._partitions.highs)
+
+    @property
+    def low_watermarks(self) -> Mapping[TopicPartition, int]:
+        """Return each partition's first offset, as Kafka had it when it was last asked for all."""
+        return self._partitions.lows
 
     def ends_now(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Ask Kafka for the end of each partition. Raises KafkaUnavailableError if one has no answer."""

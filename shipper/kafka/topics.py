@@ -197,7 +197,7 @@ def create(settings: Settings, *, partitions: int, replication_factor: int | Non
     names = [*settings.kafka.topics, settings.dead_letter.topic]
     cluster = admin.describe(names)
     copies = replication_factor or min(_REPLICAS_MAX, len(cluster.brokers))
-    configs = _configs(admin, cluster, names)
+    configs = read_configs(admin, [name for name in names if name in cluster.topics])
     message_bytes_max = max(
         int(configs.get(name, {}).get("max.message.bytes", _MESSAGE_BYTES_MAX)) for name in settings.kafka.topics
     )
@@ -233,12 +233,17 @@ def _create(admin: Admin, topic: Topic, config: Mapping[str, str]) -> bool:
     return True
 
 
-def _configs(admin: Admin, cluster: Cluster, names: Iterable[str]) -> dict[str, dict[str, str]]:
+def read_configs(admin: Admin, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the settings of topics that exist, by name.
+
+    Raises: KafkaUnavailableError with the way out, also where they are forbidden to us.
+    """
+
     def ask(name: str) -> "Future[Any]":
         resource = ConfigResource(ResourceType.TOPIC, name)
         return admin.client.describe_configs([resource])[resource]
 
-    answers = {name: admin.answer(partial(ask, name)) for name in names if name in cluster.topics}
+    answers = {name: admin.answer(partial(ask, name)) for name in names}
     return {name: {key: entry.value for key, entry in answer.items()} for name, answer in answers.items()}
 
 

@@ -117,6 +117,12 @@ METRICS = (
     Described(
         "shipper_partition_paused", "gauge", _PARTITION, "1 while fetching is paused: a bound on memory, or Loki."
     ),
+    Described(
+        "shipper_partition_time_to_data_loss_seconds",
+        "gauge",
+        _PARTITION,
+        "Time until a record is lost if all goes on as in the last minutes; not there where no loss is in sight.",
+    ),
     Described("shipper_worker_up", "gauge", _WORKER, "1 while the worker's process runs and its loop turns."),
     Described("shipper_worker_restarts_total", "counter", _WORKER, "Restarts of a worker that died unasked."),
     Described("shipper_worker_cpu_seconds_total", "counter", _WORKER, "Processor time of the worker, over restarts."),
@@ -259,12 +265,14 @@ class _Looked(Collector):
     def _partition_samples(self) -> Iterator[Sample]:
         for place in self._look.partitions():
             labels = (place.topic, str(place.look.partition), str(place.worker))
+            loss = self._look.losses.get((place.topic, place.look.partition))
             values = {
                 "committed_offset": place.look.committed if place.look.committed >= 0 else None,
                 "high_watermark_offset": place.look.high_watermark if place.look.high_watermark >= 0 else None,
                 "lag_records": place.look.lag_records,
                 "lag_seconds": lag_seconds(place.look, self._look.now_ms),
                 "paused": place.look.paused,
+                "time_to_data_loss_seconds": loss.in_s if loss else None,
             }
             for name, value in values.items():
                 if value is not None:

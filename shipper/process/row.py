@@ -198,6 +198,8 @@ class Partition:
         last_settled_timestamp_ms: int | None = None,
         paused: bool | None = None,
         target: int | None = None,
+        low_watermark: int | None = None,
+        oldest_timestamp_ms: int | None = None,
     ) -> None:
         """Write what is given, in one update; what each means stands at `PartitionLook`."""
         values: Mapping[int, int | None] = {
@@ -206,6 +208,8 @@ class Partition:
             slots.LAST_SETTLED_TIMESTAMP_MS: last_settled_timestamp_ms,
             slots.PAUSED: paused,
             slots.TARGET: target,
+            slots.LOW_WATERMARK: low_watermark,
+            slots.OLDEST_TIMESTAMP_MS: oldest_timestamp_ms,
         }
         with self._row as row:
             for word, value in values.items():

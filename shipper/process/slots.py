@@ -11,7 +11,7 @@ A row, in words of 8 bytes:
 | `PUSH_LIMIT` | lanes that may push at once, written by the supervisor; 0 before it says so |
 | `PEERS["loki"]`, `PEERS["kafka"]` | state (an index of `STATES`), since when (ms since the epoch), error (UTF-8) |
 | `SLOTS[name]` | one word each, the table below |
-| `BLOCKS` … | 4096 blocks of 8 words, one per partition: what they mean stands at `snapshot.PartitionLook` |
+| `BLOCKS` … | 4096 blocks of 9 words, one per partition: what they mean stands at `snapshot.PartitionLook` |
 
 The slots, by name:
 
@@ -121,8 +121,18 @@ SLOTS: dict[str, int] = {name: _SLOTS_FIRST + position for position, name in enu
 """Word of each slot in its row."""
 
 BLOCKS = _SLOTS_FIRST + len(SLOTS)
-BLOCK_WORDS = 8
-KEY, OWNED, COMMITTED, HIGH_WATERMARK, LAST_SETTLED_TIMESTAMP_MS, PAUSED, TARGET = range(7)
+BLOCK_WORDS = 9
+(
+    KEY,
+    OWNED,
+    COMMITTED,
+    HIGH_WATERMARK,
+    LAST_SETTLED_TIMESTAMP_MS,
+    PAUSED,
+    TARGET,
+    LOW_WATERMARK,
+    OLDEST_TIMESTAMP_MS,
+) = range(BLOCK_WORDS)
 ROW_WORDS = BLOCKS + PARTITIONS_MAX * BLOCK_WORDS
 
 

@@ -21,6 +21,8 @@ class PartitionLook:
         last_settled_timestamp_ms: Kafka's timestamp of the last settled record, in ms since the epoch; -1 where none.
         paused: whether fetching is paused.
         target: offset at which `--until-caught-up` stops; -1 where it runs for ever.
+        low_watermark: first offset that Kafka still has; -1 while unknown.
+        oldest_timestamp_ms: Kafka's timestamp of the first record that is taken and not settled; -1 where none is.
     """
 
     topic_index: int
@@ -31,6 +33,8 @@ class PartitionLook:
     last_settled_timestamp_ms: int
     paused: bool
     target: int
+    low_watermark: int
+    oldest_timestamp_ms: int
 
     @property
     def lag_records(self) -> int | None:
@@ -104,18 +108,18 @@ class RowSnapshot:
     def partitions(self) -> Iterator[PartitionLook]:
         """Yield the partitions in the order of their blocks."""
         for first in range(slots.BLOCKS, len(self._words), slots.BLOCK_WORDS):
-            key, owned, committed, high_watermark, timestamp_ms, paused, target, _ = self._words[
-                first : first + slots.BLOCK_WORDS
-            ]
-            if key:
-                topic_index, partition = slots.unpack_key(key)
+            block = self._words[first : first + slots.BLOCK_WORDS]
+            if block[slots.KEY]:
+                topic_index, partition = slots.unpack_key(block[slots.KEY])
                 yield PartitionLook(
                     topic_index,
                     partition,
-                    bool(owned),
-                    committed,
-                    high_watermark,
-                    timestamp_ms,
-                    bool(paused),
-                    target,
+                    owned=bool(block[slots.OWNED]),
+                    committed=block[slots.COMMITTED],
+                    high_watermark=block[slots.HIGH_WATERMARK],
+                    last_settled_timestamp_ms=block[slots.LAST_SETTLED_TIMESTAMP_MS],
+                    paused=bool(block[slots.PAUSED]),
+                    target=block[slots.TARGET],
+                    low_watermark=block[slots.LOW_WATERMARK],
+                    oldest_timestamp_ms=block[slots.OLDEST_TIMESTAMP_MS],
                 )

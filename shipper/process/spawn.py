@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -22,6 +23,22 @@ from typing import Any
 from shipper.errors import CannotStartError, ShipperError
 from shipper.process import stacks
 from shipper.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What runs in processes of its own, as `module:function`; tests bring others.
+
+    Attributes:
+        worker: ships; see `start_worker`.
+        survey: checks the settings, and returns the partitions of the largest topic.
+        retention: returns how long Kafka keeps each topic's records.
+    """
+
+    worker: str = "shipper.process.worker:main"
+    survey: str = "shipper.process.survey:survey"
+    retention: str = "shipper.process.retention:ask"
+
 
 CONTEXT = multiprocessing.get_context("spawn")
 ANSWER_TIMEOUT_S = 60.0

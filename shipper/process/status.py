@@ -3,11 +3,12 @@
 The names are an interface: dashboards, alerts and people's scripts build on them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from shipper.process.forecast import Loss
 from shipper.process.history import Rates, Sample
 from shipper.process.limit import Pushes
 from shipper.process.slots import STATES, State
@@ -73,6 +74,7 @@ class Look:
         rules: names of filters by slot.
         labels: names of labels by slot.
         draining: whether the supervisor is on its way out.
+        losses: when data will be lost, by topic and partition; where it is not in sight, nothing.
     """
 
     now_ms: int
@@ -83,6 +85,7 @@ class Look:
     rules: Sequence[str] = ()
     labels: Sequence[str] = ()
     draining: bool = False
+    losses: Mapping[tuple[str, int], Loss] = field(default_factory=dict)
 
     def total(self, slot: str) -> int:
         """Return the sum of a slot over all rows."""
@@ -216,6 +219,7 @@ def format_time(at_ms: int) -> str:
 def _describe_partitions(look: Look) -> Iterator[dict[str, Any]]:
     for place in look.partitions():
         age_s = lag_seconds(place.look, look.now_ms)
+        loss = look.losses.get((place.topic, place.look.partition))
         yield {
             "topic": place.topic,
             "partition": place.look.partition,
@@ -225,6 +229,7 @@ def _describe_partitions(look: Look) -> Iterator[dict[str, Any]]:
             "lag_records": place.look.lag_records,
             "lag_seconds": round(age_s, 3) if age_s is not None else None,
             "paused": place.look.paused,
+            "time_to_data_loss_s": round(loss.in_s, 1) if loss else None,
         }
 
 

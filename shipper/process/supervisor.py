@@ -28,17 +28,16 @@ from shipper.process.backoff import Backoff
 from shipper.process.counters import Counters
 from shipper.process.history import History
 from shipper.process.limit import PushLimit
+from shipper.process.loss import LossWatch
 from shipper.process.reloading import Reloading
 from shipper.process.signals import SignalPipe
-from shipper.process.spawn import Question
+from shipper.process.spawn import Programs, Question
 from shipper.process.status import Look, WorkerLook, pushes, summarise
 from shipper.process.watchdog import Patience
 from shipper.process.web import StatusServer, make_app
 from shipper.process.worker_process import Ending, WorkerProcess
 from shipper.settings import Settings
 
-WORKER = "shipper.process.worker:main"
-SURVEY = "shipper.process.survey:survey"
 WORKERS_MAX = 256
 _TICK_NS = 1_000_000_000
 _KILL_TIMEOUT_S = 5.0
@@ -50,8 +49,7 @@ def run(
     until_caught_up: bool = False,
     reload: Callable[[], Settings] | None = None,
     ready: Callable[[str], None] | None = None,
-    worker_main: str = WORKER,
-    survey: str = SURVEY,
+    programs: Programs | None = None,
     patience: Patience | None = None,
     backoff: Callable[[], Backoff] = Backoff,
 ) -> int:
@@ -64,8 +62,7 @@ def run(
         until_caught_up: stop when every partition has reached the end that it had at the start.
         reload: loads the configuration again, for SIGHUP; a ShipperError that it raises keeps the old one.
         ready: called once the status endpoint answers and workers were started, with the endpoint's URL.
-        worker_main: what a worker runs, as `module:function`; see `spawn.start_worker`.
-        survey: returns the partitions of the largest topic, as `module:function`; see `survey.survey`.
+        programs: what the processes run.
         patience: how long a worker may take for what.
         backoff: makes the delays between a worker's crash and its restart.
 
@@ -73,10 +70,11 @@ def run(
     Raises: ConfigError, CannotStartError before anything was started.
     """
     spawn.prepare_environment()
-    partitions = Question(survey, settings).answer()
+    programs = programs or Programs()
+    partitions = Question(programs.survey, settings).answer()
     started_ms = time.time_ns() // 1_000_000
     counters = Counters.create(WORKERS_MAX, ())
-    supervisor = _Supervisor(counters, until_caught_up, reload, worker_main, survey, patience or Patience(), backoff)
+    supervisor = _Supervisor(counters, until_caught_up, reload, programs, patience or Patience(), backoff)
     app = make_app(supervisor.look, supervisor.history, started_ms)
     try:
         with (
@@ -106,8 +104,7 @@ class _Supervisor:
         counters: Counters,
         until_caught_up: bool,  # noqa: FBT001 - made in one place, above
         reload: Callable[[], Settings] | None,
-        worker_main: str,
-        survey: str,
+        programs: Programs,
         patience: Patience,
         backoff: Callable[[], Backoff],
     ) -> None:
@@ -115,14 +112,15 @@ class _Supervisor:
         self.history = History()
         self._counters = counters
         self._until_caught_up = until_caught_up
-        self._worker_main = worker_main
+        self._programs = programs
         self._patience = patience
         self._backoff = backoff
         self._settings = Settings()
         self._looks: Sequence[WorkerLook] = ()
         self._rows_used = 0
         self._exit_code: int | None = None
-        self._reloading = Reloading(reload, survey)
+        self._reloading = Reloading(reload, programs.survey)
+        self._loss = LossWatch(programs.retention)
         self._regroup_to: int | None = None
         self._rolling: deque[WorkerProcess] = deque()
         self._sampled_ns = 0
@@ -147,6 +145,7 @@ class _Supervisor:
         except ValueError as error:
             raise ConfigError(f"the configuration has {error}") from error
         before, self._settings = self._settings, settings
+        self._loss.adopt(settings)
         if not self.workers:
             self._man(count)
         elif count != len(self.workers) or settings.kafka != before.kafka:
@@ -159,7 +158,11 @@ class _Supervisor:
 
     def turn(self, signals: SignalPipe) -> int | None:
         """Wait for what comes first, do what is due; return the exit code once all is over."""
-        waited_for: list[int | connection.Connection] = [signals.fileno(), *self._reloading.sentinels]
+        waited_for: list[int | connection.Connection] = [
+            signals.fileno(),
+            *self._reloading.sentinels,
+            *self._loss.sentinels,
+        ]
         waited_for += [worker.sentinel for worker in self.workers if worker.sentinel is not None]
         connection.wait(waited_for, timeout=self._wait_s())
 
@@ -191,11 +194,13 @@ class _Supervisor:
             rules=self._counters.rules,
             labels=self._counters.labels,
             draining=self._exit_code is not None,
+            losses=self._loss.losses,
         )
 
     def kill_all(self, why: str) -> None:
         """Kill every process that still runs, and wait for its end."""
         self._reloading.cancel()
+        self._loss.cancel()
         for worker in self.workers:
             worker.kill(why)
         for worker in self.workers:
@@ -284,7 +289,7 @@ class _Supervisor:
 
     def _start(self, worker: WorkerProcess) -> None:
         worker.start(
-            self._worker_main,
+            self._programs.worker,
             len(self.workers),
             self._settings,
             time.monotonic_ns(),
@@ -307,6 +312,7 @@ class _Supervisor:
         self._sampled_ns = now_ns
         self._looks = tuple(worker.look() for worker in self.workers)
         look = self.look()
+        self._loss.turn(look)
         self.history.record(summarise(look))
         for worker, lanes in zip(self.workers, self._push_limit.decide(pushes(look), now_ns / 1e9), strict=True):
             self._counters.limit_pushes(worker.index, lanes)

@@ -237,7 +237,12 @@ class Worker:
                 self._partitions[at].set(committed=end)
         for at, high in self._source.high_watermarks().items():
             if at in self._partitions:
-                self._partitions[at].set(high_watermark=high)
+                oldest = self._tracker.oldest(at)
+                self._partitions[at].set(
+                    high_watermark=high,
+                    low_watermark=self._source.low_watermarks.get(at),
+                    oldest_timestamp_ms=oldest.first_timestamp_ms if oldest else -1,
+                )
 
     def drain(self) -> None:
         """Finish what is in flight, up to the deadline; commit; close. What is left is somebody else's to ship."""

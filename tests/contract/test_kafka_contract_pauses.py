@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as KafkaPosition
 
 from kafka_member import POLL_S, QUEUE_BYTES, WAIT_S, Broker, Join, delete_records, lines, only_kafka, produce, values
 from shipper.devstack.kafka import make_topic
@@ -150,3 +151,31 @@ def test_a_member_reads_what_a_rebalance_took_while_it_was_paused_and_gave_back(
     for partition in (0, 1):
         produce(broker.bootstrap, topic, lines(10), partition=partition)
     assert values(stays.read(20)) == lines(10) * 2
+
+
+def test_the_end_of_a_partition_is_known_also_when_fetching_has_silently_stopped(broker: Broker, join: Join) -> None:
+    """Else its lag would be none, and no watchdog could miss any progress."""
+    topic = make_topic(broker.bootstrap, 1)
+    at = TopicPartition(topic, 0)
+    produce(broker.bootstrap, topic, lines(5))
+    member = join(topic)
+    member.read(5)
+    member.source._consumer.pause([KafkaPosition(*at)])  # nobody knows of it, as of a fetcher that hangs
+    produce(broker.bootstrap, topic, lines(7))
+    member.skipped_s += 60
+    assert member.source.high_watermarks()[at] == 12
+    assert len(member.found) == 5
+
+
+def test_where_a_partition_begins_is_known_also_after_records_were_deleted(broker: Broker, join: Join) -> None:
+    topic = make_topic(broker.bootstrap, 1)
+    at = TopicPartition(topic, 0)
+    produce(broker.bootstrap, topic, lines(10))
+    member = join(topic)
+    member.read(10)
+    member.source.high_watermarks()
+    assert member.source.low_watermarks == {at: 0}
+    delete_records(broker, topic, before=4)
+    member.skipped_s += 60
+    member.source.high_watermarks()
+    assert member.source.low_watermarks == {at: 4}

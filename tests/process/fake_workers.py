@@ -15,6 +15,7 @@ from typing import NoReturn
 from shipper.errors import KafkaUnavailableError
 from shipper.logs import log
 from shipper.process.counters import Counters
+from shipper.process.forecast import Retention
 from shipper.process.row import Partition, Row
 from shipper.settings import Settings
 
@@ -26,6 +27,13 @@ def survey(settings: Settings) -> int:
     if settings.kafka.client.get("fake.survey") == "unreachable":
         raise KafkaUnavailableError("no Kafka broker can be reached at nowhere:9092")
     return int(settings.kafka.client.get("fake.partitions", 4))
+
+
+def retention(settings: Settings) -> dict[str, Retention]:
+    age_s = float(settings.kafka.client.get("fake.retention_s", 3_600))
+    if age_s < 0:
+        raise KafkaUnavailableError("Kafka at nowhere:9092 does not permit it to this user")
+    return dict.fromkeys(settings.kafka.topics, Retention(age_s=age_s))
 
 
 def main(index: int, workers: int, settings: Settings, counters_fd: int, until_caught_up: bool) -> None:  # noqa: FBT001
@@ -48,6 +56,7 @@ class FakeWorker:
             if number % workers == index
         ]
         self.offset = 0
+        self.oldest_ms = time.time_ns() // 1_000_000 - 3_000_000
         self.stopping = False
 
     def _part(self, client: dict[str, str | int | float | bool], settings: Settings) -> str:
@@ -112,7 +121,7 @@ class FakeWorker:
             if self.does == "loki down":
                 self.row.loki("retrying", time.time_ns() // 1_000_000, "connection refused <b>by Loki</b>")
             for partition in self.partitions:
-                partition.set(committed=0, high_watermark=5_000)
+                partition.set(committed=0, high_watermark=5_000, oldest_timestamp_ms=self.oldest_ms)
             time.sleep(TURN_S)
             return
         if self.does == "rest" and self.offset >= 50 * BATCH:

@@ -21,6 +21,7 @@ import msgspec
 from shipper.errors import ConfigError, ShipperError
 from shipper.process import supervisor
 from shipper.process.backoff import Backoff
+from shipper.process.spawn import Programs
 from shipper.process.watchdog import Patience
 from shipper.settings import Settings
 
@@ -45,8 +46,7 @@ def main() -> int:
             until_caught_up=options.get("until_caught_up", False),
             reload=reload,
             ready=lambda url: print(url, flush=True),  # noqa: T201 - how the test learns the port
-            worker_main=f"{FAKE}:main",
-            survey=f"{FAKE}:survey",
+            programs=Programs(worker=f"{FAKE}:main", survey=f"{FAKE}:survey", retention=f"{FAKE}:retention"),
             patience=Patience(**options.get("patience", {})),
             backoff=lambda: Backoff(first_s=0.05, max_s=0.2),
         )

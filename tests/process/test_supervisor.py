@@ -193,6 +193,21 @@ def test_loki_down_is_degraded_and_unready_but_restarts_nobody(tmp_path: Path) -
         assert [worker["restarts"] for worker in shipper.status()["workers"]] == [0, 0]
 
 
+def test_data_that_will_be_lost_is_in_status_and_log_also_where_kafka_does_not_tell_its_retention(
+    tmp_path: Path,
+) -> None:
+    options = settings(tmp_path, does="loki down", retention_s=-1)
+    options["loki"]["limits"] = {"entry_age_max_s": 3_600}
+    with supervised(tmp_path, settings=options) as shipper:
+        status = shipper.wait_for(lambda status: [p for p in status["partitions"] if p["time_to_data_loss_s"]])
+        # The fakes' oldest record was written 50 minutes before they started.
+        assert all(partition["time_to_data_loss_s"] <= 600 for partition in status["partitions"])
+        line = line_with(shipper, "will lose data in")
+        assert line["level"] == "error"
+        assert "Loki takes entries of up to 1 h" in line["message"]
+        assert "only Loki's bound counts: Kafka at nowhere" in line_with(shipper, "is not known")["message"]
+
+
 def test_sighup_takes_a_good_config_worker_by_worker(tmp_path: Path) -> None:
     changed = settings(tmp_path)
     changed["labels"] = {"static": {"env": "changed"}}

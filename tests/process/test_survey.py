@@ -9,6 +9,7 @@ import pytest
 from shipper.devstack.broker import EmbeddedBroker
 from shipper.devstack.kafka import make_topic
 from shipper.errors import CannotStartError, ConfigError, KafkaUnavailableError
+from shipper.process.forecast import Retention
 from shipper.process.spawn import Question
 from shipper.process.survey import survey
 from shipper.settings import Kafka, Redact, Settings
@@ -20,6 +21,18 @@ def test_the_topic_with_the_most_partitions_counts_and_the_answer_comes_from_a_p
     topics = [make_topic(embedded_broker.bootstrap, partitions) for partitions in (2, 5)]
     settings = Settings(kafka=Kafka(bootstrap_servers=[embedded_broker.bootstrap], topics=topics))
     assert Question("shipper.process.survey:survey", settings).answer() == 5
+
+
+@pytest.mark.parametrize("server", ["embedded_broker", pytest.param("kafka", marks=pytest.mark.kafka)])
+def test_how_long_kafka_keeps_records_comes_from_a_process_of_its_own(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    bootstrap = request.getfixturevalue(server).bootstrap
+    short = make_topic(bootstrap, 1, {"retention.ms": "60000", "retention.bytes": "1000000"})
+    endless = make_topic(bootstrap, 1, {"retention.ms": "-1"})
+    settings = Settings(kafka=Kafka(bootstrap_servers=[bootstrap], topics=[short, endless]))
+    found = Question("shipper.process.retention:ask", settings).answer()
+    assert found == {short: Retention(60.0, 1_000_000), endless: Retention()}
 
 
 def test_a_missing_topic_is_named_with_the_way_out(embedded_broker: EmbeddedBroker) -> None:

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shipper.process import metrics
 from shipper.process.counters import Counters
+from shipper.process.forecast import Bound, Loss
 from shipper.process.history import SAMPLES_MAX, History, Rates, Sample
 from shipper.process.status import Look, WorkerLook, describe, summarise, unready
 
@@ -48,7 +49,9 @@ def test_the_document_has_the_names_and_nesting_of_the_interface(counters: Count
     counters.limit_pushes(0, 3)
     counters.limit_pushes(1, 2)
 
-    document = describe(look_at(counters), Rates(1_234.56, 0, 5.04), version="1.2.3", started_ms=NOW_MS - 1_000)
+    losses = {("audit", 3): Loss(11_520.34, Bound.ENTRY_AGE), ("audit", 4): Loss(0.0, Bound.RETENTION_MS)}
+    look = look_at(counters, losses=losses)
+    document = describe(look, Rates(1_234.56, 0, 5.04), version="1.2.3", started_ms=NOW_MS - 1_000)
 
     assert document == {
         "version": "1.2.3",
@@ -76,6 +79,7 @@ def test_the_document_has_the_names_and_nesting_of_the_interface(counters: Count
                 "lag_records": 10,
                 "lag_seconds": 2.5,
                 "paused": False,
+                "time_to_data_loss_s": 11_520.3,
             }
         ],
         "workers": [
@@ -110,6 +114,7 @@ def test_lag_in_seconds_is_0_without_lag_and_unknown_without_a_timestamp(counter
     row.partition(0, 2)
     row.partition(0, 3).set(committed=4, high_watermark=5, last_settled_timestamp_ms=NOW_MS + 5_000)
     partitions = describe(look_at(counters), Rates(), version="", started_ms=0)["partitions"]
+    assert {p["time_to_data_loss_s"] for p in partitions} == {None}
     assert [(p["lag_records"], p["lag_seconds"]) for p in partitions] == [(0, 0.0), (1, None), (None, None), (1, 0.0)]
 
 
@@ -217,7 +222,8 @@ def test_metrics_are_prometheus_text_with_the_same_numbers(counters: Counters) -
     row.partition(1, 3).set(committed=90, high_watermark=100, last_settled_timestamp_ms=NOW_MS - 2_500)
     counters.row(0).partition(0, 1)
 
-    text = metrics.render(look_at(counters), version="1.2.3", started_ms=NOW_MS).decode()
+    look = look_at(counters, losses={("audit", 3): Loss(11_520.34, Bound.ENTRY_AGE)})
+    text = metrics.render(look, version="1.2.3", started_ms=NOW_MS).decode()
     order = ("version", "topic", "partition", "worker", "rule", "reason", "outcome", "state", "le")
     samples = {
         (sample.name, tuple(sample.labels[label] for label in order if label in sample.labels)): sample.value
@@ -238,6 +244,8 @@ def test_metrics_are_prometheus_text_with_the_same_numbers(counters: Counters) -
     assert samples["shipper_partition_lag_records", ("audit", "3", "1")] == 10
     assert samples["shipper_partition_lag_seconds", ("audit", "3", "1")] == 2.5
     assert ("shipper_partition_lag_records", ("logs", "1", "0")) not in samples
+    assert samples["shipper_partition_time_to_data_loss_seconds", ("audit", "3", "1")] == 11_520.34
+    assert ("shipper_partition_time_to_data_loss_seconds", ("logs", "1", "0")) not in samples
     assert samples["shipper_worker_heartbeat_age_seconds", ("0",)] == 1.5
     assert samples["shipper_loki_state", ("ok",)] == 1
     assert samples["shipper_state", ("degraded",)] == 0
@@ -245,7 +253,8 @@ def test_metrics_are_prometheus_text_with_the_same_numbers(counters: Counters) -
 
 def test_every_metric_is_documented_and_every_documented_metric_is_there(counters: Counters) -> None:
     counters.row(0).partition(0, 0).set(committed=1, high_watermark=2, last_settled_timestamp_ms=NOW_MS)
-    text = metrics.render(look_at(counters), version="1", started_ms=NOW_MS).decode()
+    look = look_at(counters, losses={("logs", 0): Loss(60.0, Bound.ENTRY_AGE)})
+    text = metrics.render(look, version="1", started_ms=NOW_MS).decode()
     assert set(re.findall(r"^# HELP (\S+) \S", text, re.MULTILINE)) == {metric.name for metric in metrics.METRICS}
     for family in text_string_to_metric_families(text):
         assert family.samples, family.name

@@ -95,6 +95,13 @@ function showLag(cell, partition) {
   say(number, whole(partition.lag_records));
 }
 
+// An hour is what a person needs to come and do something.
+function showLoss(cell, partition) {
+  const seconds = partition.time_to_data_loss_s;
+  say(cell, seconds === 0 ? "now" : duration(seconds));
+  cell.classList.toggle("bad", seconds !== null && seconds < 3600);
+}
+
 const WORKER_COLUMNS = [
   ["", text((worker) => `${worker.index}`)],
   ["", showState],
@@ -111,6 +118,7 @@ const PARTITION_COLUMNS = [
   ["number wide", text((partition) => whole(partition.high_watermark))],
   ["bar-column", showLag],
   ["number", text((partition) => duration(partition.lag_seconds))],
+  ["number", showLoss],
 ];
 
 function showEquation(totals) {
