@@ -153,6 +153,12 @@ class Status(Section, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:9600"
 
 
+class Canary(Section, frozen=True, kw_only=True):
+    """A record of shipper's own through the whole path, read back from Loki."""
+
+    every_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+
+
 def _structured_metadata() -> dict[str, Paths]:
     return {
         "request_id": ["requestId", "correlationId", "traceId", "traceparent"],
@@ -176,3 +182,4 @@ class Settings(Section, frozen=True, kw_only=True):
     dead_letter: DeadLetter = msgspec.field(default_factory=DeadLetter)
     workers: Workers = msgspec.field(default_factory=Workers)
     status: Status = msgspec.field(default_factory=Status)
+    canary: Canary = msgspec.field(default_factory=Canary)

@@ -26,7 +26,7 @@ from shipper.process.snapshot import PartitionLook
 
 WINDOW_S = 120.0
 """What "the last minutes" are."""
-_WINDOW_MIN_S = 10.0
+_WINDOW_MIN_S = 5.0
 _SAMPLE_S = 5.0
 
 

@@ -4,7 +4,6 @@ It ships nothing and stops nothing. The supervisor calls `turn` in its loop, and
 """
 
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 
 from shipper.errors import ShipperError
 from shipper.logs import Level, log
@@ -48,18 +47,13 @@ class LossWatch:
         self._said = 0
         self._refused = False
 
-    @property
-    def sentinels(self) -> list[Connection]:
-        """What becomes ready when Kafka has answered; empty while nobody asks."""
-        return [self._question.sentinel] if self._question else []
-
     def adopt(self, settings: Settings) -> None:
         """Take settings into use: Kafka is asked anew."""
         self.cancel()
         self._settings, self._ask_at_s = settings, 0.0
 
     def turn(self, look: Look) -> None:
-        """Do what is due; `look` is the present one."""
+        """Do what is due; to be called about once a second, with the present look."""
         now_s = look.now_ns / 1e9
         self._ask(now_s)
         if now_s < self._look_at_s:
@@ -96,7 +90,10 @@ class LossWatch:
             self._explain(f"{self._target} did not answer in {ANSWER_TIMEOUT_S:.0f} s")
         if not self._question and now_s >= self._ask_at_s:
             self._asked_at_s, self._ask_at_s = now_s, now_s + _ASK_EVERY_S
-            self._question = Question(self._target, self._settings)
+            try:
+                self._question = Question(self._target, self._settings)
+            except OSError as error:  # no room for one more process
+                self._explain(str(error))
 
     def _explain(self, text: str) -> None:
         """Say once why it is not known; what Kafka said before holds as long as it says nothing else."""

@@ -123,6 +123,18 @@ METRICS = (
         _PARTITION,
         "Time until a record is lost if all goes on as in the last minutes; not there where no loss is in sight.",
     ),
+    Described(
+        "shipper_canary_freshness_seconds",
+        "gauge",
+        (),
+        "Age of the newest canary that Loki shows, in the partition where it is the oldest; only with canary.every_s.",
+    ),
+    Described(
+        "shipper_canary_latency_seconds",
+        "gauge",
+        (),
+        "From writing the latest canary to Kafka to seeing it in Loki; only with canary.every_s.",
+    ),
     Described("shipper_worker_up", "gauge", _WORKER, "1 while the worker's process runs and its loop turns."),
     Described("shipper_worker_restarts_total", "counter", _WORKER, "Restarts of a worker that died unasked."),
     Described("shipper_worker_cpu_seconds_total", "counter", _WORKER, "Processor time of the worker, over restarts."),
@@ -235,6 +247,10 @@ class _Looked(Collector):
             yield from self._row_samples(str(index), row)
         yield from self._worker_samples()
         yield from self._partition_samples()
+        if look.canary:
+            yield "shipper_canary_freshness_seconds", (), look.canary.freshness_s(look.now_ms)
+            if look.canary.latency_s is not None:
+                yield "shipper_canary_latency_seconds", (), look.canary.latency_s
 
     def _row_samples(self, worker: str, row: RowSnapshot) -> Iterator[Sample]:
         for name, slot in _BY_SLOT.items():

@@ -33,11 +33,13 @@ class Programs:
         worker: ships; see `start_worker`.
         survey: checks the settings, and returns the partitions of the largest topic.
         retention: returns how long Kafka keeps each topic's records.
+        canary: writes canaries, reads them back, and reports.
     """
 
     worker: str = "shipper.process.worker:main"
     survey: str = "shipper.process.survey:survey"
     retention: str = "shipper.process.retention:ask"
+    canary: str = "shipper.process.canary_process:main"
 
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -173,6 +175,20 @@ class Question:
         self._process.kill()
         self._process.join()
         self._connection.close()
+
+
+def start_reporting(target: str, settings: Settings) -> tuple[SpawnProcess, Connection]:
+    """Start `target(settings, connection)` in a process of its own; what it sends comes out of the connection."""
+    received, sent = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_report, args=(sent, target, settings), name="shipper canary", daemon=True)
+    _start_deaf(process)
+    sent.close()
+    return process, received
+
+
+def _report(connection: Connection, target: str, settings: Settings) -> None:
+    _ignore_interrupts()
+    _resolve(target)(settings, connection)
 
 
 def _answer(connection: Connection, target: str, settings: Settings) -> None:

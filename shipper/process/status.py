@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from shipper.process.canary import CanaryReport
 from shipper.process.forecast import Loss
 from shipper.process.history import Rates, Sample
 from shipper.process.limit import Pushes
@@ -75,6 +76,7 @@ class Look:
         labels: names of labels by slot.
         draining: whether the supervisor is on its way out.
         losses: when data will be lost, by topic and partition; where it is not in sight, nothing.
+        canary: what the canary last reported; None where there is none.
     """
 
     now_ms: int
@@ -86,6 +88,7 @@ class Look:
     labels: Sequence[str] = ()
     draining: bool = False
     losses: Mapping[tuple[str, int], Loss] = field(default_factory=dict)
+    canary: CanaryReport | None = None
 
     def total(self, slot: str) -> int:
         """Return the sum of a slot over all rows."""
@@ -168,6 +171,7 @@ def describe(look: Look, rates: Rates, *, version: str, started_ms: int) -> dict
             "since": format_time(loki.since_ms) if loki.since_ms else None,
             "push_limit": look.push_limit,
         },
+        "canary": _describe_canary(look.canary, look.now_ms) if look.canary else None,
     }
 
 
@@ -245,3 +249,15 @@ def _describe_workers(look: Look) -> Iterator[dict[str, Any]]:
             "rss_bytes": worker.rss_bytes,
             "heartbeat_age_s": round(age_s, 3) if age_s is not None else None,
         }
+
+
+def _describe_canary(canary: CanaryReport, now_ms: int) -> dict[str, Any]:
+    return {
+        "freshness_s": round(canary.freshness_s(now_ms), 3),
+        "topic": canary.topic,
+        "partition": canary.partition,
+        "latency_s": round(canary.latency_s, 3) if canary.latency_s is not None else None,
+        "written": canary.written,
+        "seen": canary.seen,
+        "last_error": canary.error or None,
+    }

@@ -25,6 +25,7 @@ from shipper.kafka.assignment import workers_count
 from shipper.logs import log
 from shipper.process import spawn, stacks
 from shipper.process.backoff import Backoff
+from shipper.process.canary import Canary
 from shipper.process.counters import Counters
 from shipper.process.history import History
 from shipper.process.limit import PushLimit
@@ -121,6 +122,7 @@ class _Supervisor:
         self._exit_code: int | None = None
         self._reloading = Reloading(reload, programs.survey)
         self._loss = LossWatch(programs.retention)
+        self._canary = Canary(programs.canary, backoff)
         self._regroup_to: int | None = None
         self._rolling: deque[WorkerProcess] = deque()
         self._sampled_ns = 0
@@ -146,6 +148,8 @@ class _Supervisor:
             raise ConfigError(f"the configuration has {error}") from error
         before, self._settings = self._settings, settings
         self._loss.adopt(settings)
+        if not self._until_caught_up:  # a job that ends has nothing to be fresh
+            self._canary.adopt(settings, time.monotonic_ns())
         if not self.workers:
             self._man(count)
         elif count != len(self.workers) or settings.kafka != before.kafka:
@@ -158,11 +162,8 @@ class _Supervisor:
 
     def turn(self, signals: SignalPipe) -> int | None:
         """Wait for what comes first, do what is due; return the exit code once all is over."""
-        waited_for: list[int | connection.Connection] = [
-            signals.fileno(),
-            *self._reloading.sentinels,
-            *self._loss.sentinels,
-        ]
+        waited_for: list[int | connection.Connection] = [signals.fileno()]
+        waited_for += [*self._reloading.sentinels, *self._canary.sentinels]
         waited_for += [worker.sentinel for worker in self.workers if worker.sentinel is not None]
         connection.wait(waited_for, timeout=self._wait_s())
 
@@ -174,6 +175,7 @@ class _Supervisor:
             if ending := worker.reap(now_ns):
                 self._decide(worker, ending, now_ns)
         self._reloading.finish(self.adopt)
+        self._canary.turn(now_ns)
         self._regroup()
         self._roll(now_ns)
         for worker in self.workers:
@@ -195,12 +197,14 @@ class _Supervisor:
             labels=self._counters.labels,
             draining=self._exit_code is not None,
             losses=self._loss.losses,
+            canary=self._canary.report,
         )
 
     def kill_all(self, why: str) -> None:
         """Kill every process that still runs, and wait for its end."""
         self._reloading.cancel()
         self._loss.cancel()
+        self._canary.cancel()
         for worker in self.workers:
             worker.kill(why)
         for worker in self.workers:
@@ -232,6 +236,7 @@ class _Supervisor:
     def _stop(self, exit_code: int) -> None:
         self._exit_code = self._exit_code or exit_code
         self._reloading.cancel()
+        self._canary.cancel()
         self._rolling.clear()
         self._regroup_to = None
         self._drain_all()

@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from shipper.errors import KafkaUnavailableError
 from shipper.logs import log
+from shipper.process.canary import CanaryReport
 from shipper.process.counters import Counters
 from shipper.process.forecast import Retention
 from shipper.process.row import Partition, Row
@@ -34,6 +36,17 @@ def retention(settings: Settings) -> dict[str, Retention]:
     if age_s < 0:
         raise KafkaUnavailableError("Kafka at nowhere:9092 does not permit it to this user")
     return dict.fromkeys(settings.kafka.topics, Retention(age_s=age_s))
+
+
+def canary(_: Settings, reports: Connection) -> None:
+    while True:
+        reports.send(CanaryReport("logs", 1, time.time_ns() // 1_000_000 - 42_000, 0.5, 12, 10, "no <b>Loki</b>"))
+        time.sleep(TURN_S)
+
+
+def dying_canary(_: Settings, reports: Connection) -> None:
+    reports.send(CanaryReport("logs", 1, 5, None, 1, 0, ""))
+    sys.exit(7)
 
 
 def main(index: int, workers: int, settings: Settings, counters_fd: int, until_caught_up: bool) -> None:  # noqa: FBT001
@@ -103,8 +116,6 @@ class FakeWorker:
 
     def misbehave(self) -> None:
         match self.does:
-            case "hang":
-                time.sleep(600)
             case "hang in C":
                 ctypes.PyDLL(None).sleep(600)  # unlike CDLL, it keeps the interpreter's lock
             case "crash in C":

@@ -46,7 +46,12 @@ def main() -> int:
             until_caught_up=options.get("until_caught_up", False),
             reload=reload,
             ready=lambda url: print(url, flush=True),  # noqa: T201 - how the test learns the port
-            programs=Programs(worker=f"{FAKE}:main", survey=f"{FAKE}:survey", retention=f"{FAKE}:retention"),
+            programs=Programs(
+                worker=f"{FAKE}:main",
+                survey=f"{FAKE}:survey",
+                retention=f"{FAKE}:retention",
+                canary=f"{FAKE}:canary",
+            ),
             patience=Patience(**options.get("patience", {})),
             backoff=lambda: Backoff(first_s=0.05, max_s=0.2),
         )
@@ -94,6 +99,11 @@ class Supervised:
 
     def log(self) -> str:
         return self.log_path.read_text()
+
+    def line_with(self, text: str) -> dict[str, Any]:
+        """Give the one line of the log that says this; every line of it is JSON."""
+        (line,) = (line for line in map(json.loads, self.log().splitlines()) if text in line["message"])
+        return dict(line)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

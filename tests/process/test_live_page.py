@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from process.runner import Supervised, supervised
+from process.runner import Supervised, settings, supervised
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=30_000)
@@ -128,10 +128,22 @@ def test_lines_are_drawn_and_nothing_is_cut_off(tmp_path: Path, browser: Browser
         page.close()
 
 
-def test_an_error_text_is_shown_as_text(tmp_path: Path, browser: Browser) -> None:
-    with supervised(tmp_path, kafka={"does": "loki down"}) as shipper:
+def test_what_is_wrong_is_shown_and_as_text(tmp_path: Path, browser: Browser) -> None:
+    options = settings(tmp_path, does="loki down", retention_s=-1)
+    options["canary"] = {"every_s": 1}
+    options["loki"]["limits"] = {"entry_age_max_s": 3_600}
+    with supervised(tmp_path, settings=options) as shipper:
         visit = Visit(browser, shipper.url)
         expect(visit.page.locator("#loki-limit")).to_have_text("up to 8 pushes at once")
+        canary = re.compile(r"^Canary: \d+ s old at logs / 1, 0\.5 s from Kafka to Loki; no <b>Loki</b>$")
+        expect(visit.page.locator("#canary")).to_have_text(canary)
+        # The fakes' oldest record was written 50 minutes ago; Loki takes an hour, and Kafka tells no retention.
+        loss = visit.page.locator("#partitions tbody tr").first.locator("td.bad")
+        expect(loss).to_have_text(re.compile(r"^\d min$"))
+        said = shipper.line_with("will lose data in")
+        assert said["level"] == "error"
+        assert "Loki takes entries of up to 1 h" in said["message"]
+        assert "only Loki's bound counts: Kafka at nowhere" in shipper.line_with("is not known")["message"]
         expect(visit.page.locator("#loki-error")).to_have_text("last error: connection refused <b>by Loki</b>")
         expect(visit.page.locator("#loki-state")).to_have_text("▲ retrying")
         expect(visit.page.locator("#state")).to_have_text("▲ degraded")

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from shipper.process import metrics
+from shipper.process.canary import CanaryReport
 from shipper.process.counters import Counters
 from shipper.process.forecast import Bound, Loss
 from shipper.process.history import SAMPLES_MAX, History, Rates, Sample
@@ -95,7 +96,29 @@ def test_the_document_has_the_names_and_nesting_of_the_interface(counters: Count
             for index in range(2)
         ],
         "loki": {"state": "ok", "last_error": None, "since": "2027-01-15T07:59:00.000Z", "push_limit": 5},
+        "canary": None,
     }
+
+
+CANARY = CanaryReport("audit", 3, NOW_MS - 2_500, 0.4567, 12, 10, "")
+
+
+def test_the_canary_is_shown_with_the_age_that_it_has_now(counters: Counters) -> None:
+    look = look_at(counters, canary=CANARY)
+    assert describe(look, Rates(), version="", started_ms=0)["canary"] == {
+        "freshness_s": 2.5,
+        "topic": "audit",
+        "partition": 3,
+        "latency_s": 0.457,
+        "written": 12,
+        "seen": 10,
+        "last_error": None,
+    }
+    later = replace(look, now_ms=NOW_MS + 60_000)
+    assert describe(later, Rates(), version="", started_ms=0)["canary"]["freshness_s"] == 62.5
+    unseen = replace(look, canary=CANARY._replace(latency_s=None, error="no Loki"))
+    shown = describe(unseen, Rates(), version="", started_ms=0)["canary"]
+    assert (shown["latency_s"], shown["last_error"]) == (None, "no Loki")
 
 
 def test_records_that_a_dead_worker_had_in_flight_are_not_counted_twice(counters: Counters) -> None:
@@ -222,7 +245,7 @@ def test_metrics_are_prometheus_text_with_the_same_numbers(counters: Counters) -
     row.partition(1, 3).set(committed=90, high_watermark=100, last_settled_timestamp_ms=NOW_MS - 2_500)
     counters.row(0).partition(0, 1)
 
-    look = look_at(counters, losses={("audit", 3): Loss(11_520.34, Bound.ENTRY_AGE)})
+    look = look_at(counters, losses={("audit", 3): Loss(11_520.34, Bound.ENTRY_AGE)}, canary=CANARY)
     text = metrics.render(look, version="1.2.3", started_ms=NOW_MS).decode()
     order = ("version", "topic", "partition", "worker", "rule", "reason", "outcome", "state", "le")
     samples = {
@@ -247,13 +270,15 @@ def test_metrics_are_prometheus_text_with_the_same_numbers(counters: Counters) -
     assert samples["shipper_partition_time_to_data_loss_seconds", ("audit", "3", "1")] == 11_520.34
     assert ("shipper_partition_time_to_data_loss_seconds", ("logs", "1", "0")) not in samples
     assert samples["shipper_worker_heartbeat_age_seconds", ("0",)] == 1.5
+    assert samples["shipper_canary_freshness_seconds", ()] == 2.5
+    assert samples["shipper_canary_latency_seconds", ()] == 0.4567
     assert samples["shipper_loki_state", ("ok",)] == 1
     assert samples["shipper_state", ("degraded",)] == 0
 
 
 def test_every_metric_is_documented_and_every_documented_metric_is_there(counters: Counters) -> None:
     counters.row(0).partition(0, 0).set(committed=1, high_watermark=2, last_settled_timestamp_ms=NOW_MS)
-    look = look_at(counters, losses={("logs", 0): Loss(60.0, Bound.ENTRY_AGE)})
+    look = look_at(counters, losses={("logs", 0): Loss(60.0, Bound.ENTRY_AGE)}, canary=CANARY)
     text = metrics.render(look, version="1", started_ms=NOW_MS).decode()
     assert set(re.findall(r"^# HELP (\S+) \S", text, re.MULTILINE)) == {metric.name for metric in metrics.METRICS}
     for family in text_string_to_metric_families(text):

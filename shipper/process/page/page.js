@@ -138,6 +138,14 @@ function showEquation(totals) {
   say(at("verdict"), difference ? `■ off by ${whole(difference)}` : "✓ adds up");
 }
 
+function showCanary(canary) {
+  at("canary").hidden = !canary;
+  if (!canary) return;
+  const latency = canary.latency_s === null ? "none was seen yet" : `${duration(canary.latency_s)} from Kafka to Loki`;
+  const place = `${canary.topic} / ${canary.partition}`;
+  say(at("canary"), `Canary: ${duration(canary.freshness_s)} old at ${place}, ${latency}${canary.last_error ? `; ${canary.last_error}` : ""}`);
+}
+
 function showStatus(status, now) {
   const { totals, rates, loki } = status;
   const lags = status.partitions.map((partition) => partition.lag_records ?? 0);
@@ -164,6 +172,7 @@ function showStatus(status, now) {
   say(at("loki-since"), loki.since ? `for ${duration(Math.max(0, Math.floor((now - Date.parse(loki.since)) / 1000)))}` : "");
   say(at("loki-limit"), `up to ${loki.push_limit} ${loki.push_limit === 1 ? "push" : "pushes"} at once`);
   say(at("loki-error"), loki.last_error ? `last error: ${loki.last_error}` : "no error so far");
+  showCanary(status.canary);
   fill(at("workers"), status.workers.map((worker) => [`${worker.index}`, worker]), WORKER_COLUMNS);
   const most = Math.max(LAG_FULL_MIN, ...lags);
   const shown = status.partitions.length > PARTITIONS_SHOWN
