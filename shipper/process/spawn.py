@@ -44,6 +44,7 @@ class Programs:
 
 CONTEXT = multiprocessing.get_context("spawn")
 ANSWER_TIMEOUT_S = 60.0
+_END_S = 10.0  # for a process that has closed its end of the pipe, on a machine that is overloaded
 
 
 class SharedDescriptor:
@@ -159,7 +160,7 @@ class Question:
                 raise CannotStartError(f"{self._target} did not answer in {timeout_s:.0f} s; is Kafka reachable?")
             answer = self._connection.recv()
         except EOFError:
-            self._process.join(1.0)
+            self._process.join(_END_S)
             raise CannotStartError(
                 f"{self._target} ended with exit code {self._process.exitcode} instead of an answer; "
                 "its last words are on stderr"
