@@ -183,10 +183,10 @@ class Source:
         """Return each partition's end as far as known; of paused ones Kafka is asked every few seconds.
 
         Of all it is asked now and then: an end that only fetches tell stands still when fetching does, and the lag of
-        a consumer that has silently stopped would be none.
+        a consumer that has silently stopped would be none. Not in a drain, whose time is short.
         """
         now = self._clock()
-        ask, ask_all = now >= self._highs_at, now >= self._bounds_at
+        ask, ask_all = now >= self._highs_at, now >= self._bounds_at and not self._partitions.paused
         if ask:
             self._highs_at = now + _HIGHS_EVERY_S
         if ask_all:

@@ -12,6 +12,7 @@ from shipper.process.spawn import ANSWER_TIMEOUT_S, Question
 from shipper.process.status import Look
 from shipper.settings import Settings
 
+_ASK_FIRST_S = 5.0  # a job that is over before needs no forecast, and a start has enough to do
 _ASK_EVERY_S = 600.0
 _LOOK_EVERY_S = 5.0
 _SAY_EVERY_S = 300.0
@@ -47,10 +48,10 @@ class LossWatch:
         self._said = 0
         self._refused = False
 
-    def adopt(self, settings: Settings) -> None:
+    def adopt(self, settings: Settings, now_ns: int) -> None:
         """Take settings into use: Kafka is asked anew."""
         self.cancel()
-        self._settings, self._ask_at_s = settings, 0.0
+        self._settings, self._ask_at_s = settings, now_ns / 1e9 + _ASK_FIRST_S
 
     def turn(self, look: Look) -> None:
         """Do what is due; to be called about once a second, with the present look."""

@@ -147,7 +147,7 @@ class _Supervisor:
         except ValueError as error:
             raise ConfigError(f"the configuration has {error}") from error
         before, self._settings = self._settings, settings
-        self._loss.adopt(settings)
+        self._loss.adopt(settings, time.monotonic_ns())
         if not self._until_caught_up:  # a job that ends has nothing to be fresh
             self._canary.adopt(settings, time.monotonic_ns())
         if not self.workers:

@@ -185,6 +185,8 @@ def test_any_order_of_acknowledgements_ends_at_the_last_offset(order: list[int],
         done.add(ticket)
         prefix = next((index for index in range(8) if index not in done), 8)
         assert tracker.next_offset(at) == (ends[prefix - 1] if prefix else 0)
+        oldest = tracker.oldest(at)
+        assert oldest is None if prefix == 8 else oldest and oldest.next_offset == ends[prefix]
     assert tracker.committable() == {at: ends[-1]}
     assert tracker.in_flight == 0
 

@@ -24,7 +24,7 @@ class Watching:
         self.row = counters.row(0)
         self.now_s = 1_000.0
         self.watch = LossWatch("nowhere:nothing")
-        self.watch.adopt(Settings(loki=Loki(limits=Limits(entry_age_max_s=8 * DAY_S))))
+        self.watch.adopt(Settings(loki=Loki(limits=Limits(entry_age_max_s=8 * DAY_S))), 0)
         self.watch._retentions = {"logs": Retention(7 * DAY_S)}
         self.watch._ask_at_s = float("inf")
 

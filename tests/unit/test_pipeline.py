@@ -96,3 +96,13 @@ def test_a_pattern_that_is_none_is_named_with_its_cause_in_one_line(settings: Se
         Rules.compile(settings)
     assert str(refused.value).endswith("is no regular expression: unclosed group")
     assert "\n" not in str(refused.value)
+
+
+def test_a_span_tells_when_its_first_and_its_last_record_were_written() -> None:
+    places = [("logs", 1, 7), ("logs", 0, 3), ("logs", 1, 8), ("logs", 1, 9)]
+    messages = [StoredMessage(b"x", place, timestamp_ms=1_000 + row) for row, place in enumerate(places)]
+    spans = RecordBatch("logs", messages).spans
+    assert [(span.first, span.first_timestamp_ms, span.last_timestamp_ms) for span in spans] == [
+        (3, 1_001, 1_001),
+        (7, 1_000, 1_003),
+    ]
