@@ -45,6 +45,7 @@ def consumer_settings(kafka: Kafka, *, worker: int, queue_bytes_max: int) -> dic
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # Kafka's own reset skips records silently
+        "isolation.level": "read_committed",  # what a redrive took back was not written
         "enable.partition.eof": True,
         "statistics.interval.ms": 0,
         # For producers; yet librdkafka refuses to fetch less than this, and makes room for it to unpack lz4 into.

@@ -83,3 +83,8 @@ def test_a_larger_fetch_than_ours_is_kept(key: str) -> None:
     )
     assert int(str(settings[key])) == {"fetch.max.bytes": 200_000_000, "receive.message.max.bytes": 300_000_000}[key]
     Consumer(settings).close()
+
+
+def test_what_a_transaction_took_back_is_never_read_whatever_a_user_sets() -> None:
+    kafka = Kafka(client={"isolation.level": "read_uncommitted"})
+    assert consumer_settings(kafka, worker=0, queue_bytes_max=QUEUE_BYTES)["isolation.level"] == "read_committed"
