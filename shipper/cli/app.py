@@ -9,7 +9,6 @@ outside is not as it must be, 130 Ctrl-C (`shipper run` drains instead, once it 
 import os
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -17,6 +16,10 @@ from rich.console import Console
 from rich.text import Text
 
 from shipper import __version__
+from shipper.cli import dlq_app
+from shipper.cli.options import ConfigOption, SetOption
+from shipper.cli.options import examples as _examples
+from shipper.cli.options import new_console as _console
 from shipper.errors import ShipperError
 
 app = typer.Typer(
@@ -28,20 +31,7 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
-
-ConfigOption = Annotated[
-    Optional[Path],  # noqa: UP045 - typer reads this at run time, also in Python 3.11
-    typer.Option("--config", help="The configuration; else $SHIPPER_CONFIG, else ./config.toml, else the defaults."),
-]
-SetOption = Annotated[
-    Optional[list[str]],  # noqa: UP045 - as above
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Wins over file and environment; may be given often."),
-]
-
-
-def _examples(*lines: str) -> str:
-    r"""Return them as an epilog; the \b keeps its line breaks."""
-    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+app.add_typer(dlq_app.app, name="dlq")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -165,10 +155,6 @@ def demo(
     from shipper.devstack import demo as demonstration
 
     raise typer.Exit(demonstration.run(records=records, keep=keep, kafka=kafka, loki=loki, console=_console()))
-
-
-def _console() -> Console:
-    return Console(highlight=False)
 
 
 def run_app() -> None:

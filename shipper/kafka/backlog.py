@@ -1,7 +1,8 @@
-"""How many records wait: what a consumer group has not committed yet, asked without joining the group."""
+"""Where a consumer group stands, and how many records wait for it: asked without joining the group."""
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 _ASK_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One partition: what it holds, `low` up to, not including, `high`, and where the group goes on."""
+
+    topic: str
+    partition: int
+    low: int
+    high: int
+    committed: int | None
+    """None if the group never committed here, or its offset expired."""
+
+
 def backlog(admin: Admin, kafka: Kafka, topics: Iterable[Topic], *, timeout_s: float = 10.0) -> dict[str, int]:
     """Return for each topic the records that the group `kafka.group_id` would ship if it began now.
 
@@ -27,21 +40,41 @@ def backlog(admin: Admin, kafka: Kafka, topics: Iterable[Topic], *, timeout_s: f
 
     Raises: KafkaUnavailableError with the way out, also where the group or a topic is forbidden to us.
     """
+    waiting: dict[str, int] = {}
+    for at in positions(admin, kafka, topics, timeout_s=timeout_s):
+        start = at.low if kafka.start == "earliest" else at.high
+        begin = start if at.committed is None else max(at.low, at.committed)
+        waiting[at.topic] = waiting.get(at.topic, 0) + max(0, at.high - begin)
+    return waiting
+
+
+def positions(admin: Admin, kafka: Kafka, topics: Iterable[Topic], *, timeout_s: float = 10.0) -> list[Position]:
+    """Return where each partition of these topics stands. Raises KafkaUnavailableError, as `backlog` does."""
     partitions = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
     if not partitions:
-        return {}
+        return []
     committed = _committed(kafka, partitions, timeout_s)
     lows = _offsets(admin, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call] # untyped there
     highs = _offsets(admin, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call] # untyped there
-    waiting: dict[str, int] = {}
     for at in committed:
         if at.error is not None:
             raise KafkaUnavailableError(f"topic {at.topic}: {explain(at.error, kafka.bootstrap_servers)}")
-        low, high = lows[at.topic, at.partition], highs[at.topic, at.partition]
-        start = low if kafka.start == "earliest" else high
-        begin = max(low, at.offset) if at.offset >= 0 else start
-        waiting[at.topic] = waiting.get(at.topic, 0) + max(0, high - begin)
-    return waiting
+    return [
+        Position(
+            at.topic,
+            at.partition,
+            lows[at.topic, at.partition],
+            highs[at.topic, at.partition],
+            at.offset if at.offset >= 0 else None,
+        )
+        for at in committed
+    ]
+
+
+def ends_of(admin: Admin, topics: Iterable[Topic]) -> dict[tuple[str, int], int]:
+    """Return the end of each partition, open transactions included. Raises KafkaUnavailableError."""
+    partitions = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+    return _offsets(admin, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call] # untyped there
 
 
 def _committed(kafka: Kafka, partitions: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:

@@ -24,7 +24,7 @@ LETTER_HEADERS = ("dlq.reason", "dlq.detail", "dlq.topic", "dlq.partition", "dlq
 MARKER_HEADERS = (*LETTER_HEADERS[2:], "dlq.redriven")
 
 _QUEUE_BYTES = 16 * 1024 * 1024
-_READ_RECORDS, _READ_BYTES, _READ_WAIT_S = 1_000, 4 * 1024 * 1024, 0.5
+_READ_RECORDS, _READ_BYTES, _READ_WAIT_S = 1_000, 4 * 1024 * 1024, 0.05
 
 
 class Place(NamedTuple):

@@ -111,6 +111,16 @@ class Admin:
         brokers = tuple(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
         return Cluster(metadata.cluster_id or "", brokers, topics)
 
+    def configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the settings of these topics, which exist. Raises KafkaUnavailableError, also if that is forbidden."""
+
+        def ask(name: str) -> "Future[Any]":
+            resource = ConfigResource(ResourceType.TOPIC, name)
+            return self.client.describe_configs([resource])[resource]
+
+        answers = {name: self.answer(partial(ask, name)) for name in names}
+        return {name: {key: entry.value for key, entry in answer.items()} for name, answer in answers.items()}
+
     def answer(self, ask: Callable[[], "Future[Any]"]) -> Any:  # noqa: ANN401 - each call has an answer of its own type
         """Return what an asynchronous call of the client comes to; one that Kafka is not ready for is made again."""
         again = Retrying(
@@ -197,7 +207,7 @@ def create(settings: Settings, *, partitions: int, replication_factor: int | Non
     names = [*settings.kafka.topics, settings.dead_letter.topic]
     cluster = admin.describe(names)
     copies = replication_factor or min(_REPLICAS_MAX, len(cluster.brokers))
-    configs = read_configs(admin, [name for name in names if name in cluster.topics])
+    configs = admin.configs(name for name in names if name in cluster.topics)
     message_bytes_max = max(
         int(configs.get(name, {}).get("max.message.bytes", _MESSAGE_BYTES_MAX)) for name in settings.kafka.topics
     )
@@ -231,20 +241,6 @@ def _create(admin: Admin, topic: Topic, config: Mapping[str, str]) -> bool:
             return False
         raise admin.failure(error, about=f"topic {topic.name} was not created: ") from error
     return True
-
-
-def read_configs(admin: Admin, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the settings of topics that exist, by name.
-
-    Raises: KafkaUnavailableError with the way out, also where they are forbidden to us.
-    """
-
-    def ask(name: str) -> "Future[Any]":
-        resource = ConfigResource(ResourceType.TOPIC, name)
-        return admin.client.describe_configs([resource])[resource]
-
-    answers = {name: admin.answer(partial(ask, name)) for name in names}
-    return {name: {key: entry.value for key, entry in answer.items()} for name, answer in answers.items()}
 
 
 def _compare(

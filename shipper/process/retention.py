@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from shipper.kafka.topics import Admin, read_configs
+from shipper.kafka.topics import Admin
 from shipper.process.forecast import Retention
 from shipper.settings import Settings
 
@@ -12,7 +12,7 @@ def ask(settings: Settings) -> dict[str, Retention]:
 
     Raises: KafkaUnavailableError if Kafka does not answer, or does not permit us to read the topics' settings.
     """
-    configs = read_configs(Admin(settings.kafka), settings.kafka.topics)
+    configs = Admin(settings.kafka).configs(settings.kafka.topics)
     return {topic: read(config) for topic, config in configs.items()}
 
 
