@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -147,23 +147,49 @@ class Shipping:
         return entries
 
     def letters(self) -> Counter[tuple[int, int, str]]:
-        """(partition, offset, reason) of every dead letter; a letter that was sent again after a crash counts once."""
+        """(partition, offset, reason) of every dead letter that waits; one that a crash wrote again counts once."""
         found = set()
+        redriven = self.redriven()
+        for headers in self._dead_letter_topic():
+            at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
+            if "dlq.reason" in headers and at not in redriven:
+                found.add((*at, headers["dlq.reason"].decode()))
+        return Counter(found)
+
+    def redriven(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """(partition, offset) of every record that was put back: where it was, and where it is now."""
+        found: dict[tuple[int, int], tuple[int, int]] = {}
+        for headers in self._dead_letter_topic():
+            if "dlq.reason" not in headers:
+                at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
+                topic, partition, offset = headers["dlq.redriven"].decode().split("/")
+                to = int(partition), int(offset)
+                assert (topic, found.setdefault(at, to)) == (self.topic, to), f"{at} was put back twice"
+        return found
+
+    def _dead_letter_topic(self) -> Iterator[dict[str, bytes]]:
+        """Headers of all letters, and of what says that one was put back, that are about our topic."""
         for letter in read_topic(self.bootstrap, self.dead_letters):
             headers = {name: value or b"" for name, value in letter.headers() or ()}
-            if list(headers)[-1] == "dlq.redriven":  # no letter: it says that one was put back
-                continue
             if headers["dlq.topic"].decode() == self.topic:
-                reason = headers["dlq.reason"].decode()
-                found.add((int(headers["dlq.partition"]), int(headers["dlq.offset"]), reason))
-        return Counter(found)
+                yield headers
 
     def judge(self, records: Sequence[StoredMessage] | None = None) -> Counter[str]:
         """Hold what Loki and the dead letter topic have against the oracle, record by record.
 
-        Returns: how many records were shipped, dead-lettered and filtered.
+        A record that was put back counts where it is now.
+
+        Returns: how many records were shipped, dead-lettered and filtered, and how many of them were put back.
         """
         records = records or read_topic(self.bootstrap, self.topic)
+        redriven = self.redriven()
+        content = {
+            (it.partition(), it.offset()): (it.key(), it.value(), it.headers(), it.timestamp()) for it in records
+        }
+        for was, now in redriven.items():
+            assert content[now] == content[was], f"{was} was put back to {now}, and is not as it was"
+        assert len(set(redriven.values())) == len(redriven)
+        records = [record for record in records if (record.partition(), record.offset()) not in redriven]
         outcomes = [self._expect(record) for record in records]
         expected = Counter(_comparable(outcome) for outcome in outcomes if isinstance(outcome, Shipped))
         found = Counter(map(_found, self.stored()))
@@ -177,7 +203,9 @@ class Shipping:
         )
         assert self.letters() == letters
         filtered = sum(isinstance(outcome, Filtered) for outcome in outcomes)
-        return Counter(shipped=expected.total(), dead_lettered=letters.total(), filtered=filtered)
+        return Counter(
+            shipped=expected.total(), dead_lettered=letters.total(), filtered=filtered, redriven=len(redriven)
+        )
 
     def _expect(self, record: StoredMessage) -> Outcome:
         return acceptable(record, self.settings, now_ns=time.time_ns())[0]

@@ -187,7 +187,13 @@ def _ends(settings: Settings, reader: LettersReader) -> dict[int, int]:
     admin = Admin(settings.kafka)
     deadline = time.monotonic() + _OPEN_S
     while True:
-        highs = ends_of(admin, admin.describe([name]).topics.values())
+        found = admin.describe([name]).topics
+        if name in found and found[name].writable is False:
+            raise KafkaUnavailableError(
+                f"this user may not write topic {name}, which gets a marker of each letter that is put back; nothing "
+                "was put back: grant WRITE with kafka-acls, or log in as another user"
+            )
+        highs = ends_of(admin, found.values())
         ends = reader.ends()
         if all(ends.get(partition, 0) >= high for (_, partition), high in highs.items()):
             return ends

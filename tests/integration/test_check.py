@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 import requests
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AclBinding, AdminClient  # type: ignore[attr-defined] # documented there, but in no __all__
 from rich.console import Console
 
+from guarded import login, permit
 from shipper.cli import check, topics
 from shipper.devstack.kafka import KafkaServer, make_topic
 from shipper.devstack.loki import LokiServer
-from shipper.devstack.server import HOST, free_port
 from shipper.errors import KafkaUnavailableError
 from shipper.settings import DeadLetter, Kafka, Settings
 
@@ -153,47 +152,6 @@ def test_tls_to_a_port_without_it_is_told(kafka: KafkaServer, names: Names, run_
 
 def kafka_is_no_loki(kafka: KafkaServer) -> str:
     return f"http://{kafka.bootstrap}"
-
-
-@pytest.fixture(scope="module")
-def guarded(server_dir: Callable[[str], Path]) -> Iterator[tuple[KafkaServer, str]]:
-    """A Kafka with a second listener that wants a login, and with access rules; and that listener's address."""
-    server = KafkaServer(server_dir("guarded"))
-    address = f"{HOST}:{free_port()}"
-    open_listener, controller = f"PLAINTEXT://{server.bootstrap}", f"CONTROLLER://{HOST}:{server._controller_port}"
-    server._settings |= {
-        "listeners": f"{open_listener},SASL_PLAINTEXT://{address},{controller}",
-        "advertised.listeners": f"{open_listener},SASL_PLAINTEXT://{address}",
-        "listener.security.protocol.map": ("PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"),
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl_plaintext.plain.sasl.jaas.config": (
-            "org.apache.kafka.common.security.plain.PlainLoginModule required "
-            'username="broker" password="broker" user_alice="geheim";'
-        ),
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
-    }
-    with server:
-        yield server, address
-
-
-def login(password_file: Path, password: str) -> list[str]:
-    password_file.write_text(password)
-    return [
-        "kafka.client.security.protocol=SASL_PLAINTEXT",
-        "kafka.client.sasl.mechanism=PLAIN",
-        "kafka.client.sasl.username=alice",
-        f"kafka.client.sasl.password_file={password_file}",
-    ]
-
-
-def permit(bootstrap: str, *rules: tuple[str, str, str]) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    made = admin.create_acls(
-        [AclBinding(kind, name, "LITERAL", "User:alice", "*", may, "ALLOW") for kind, name, may in rules]
-    )
-    for future in made.values():
-        future.result(20)
 
 
 @pytest.mark.kafka

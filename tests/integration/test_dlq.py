@@ -14,11 +14,13 @@ from confluent_kafka import Producer
 from rich.console import Console
 
 from dead_letters import bury, commit, listed, offsets, redriven, settings_for
+from guarded import login, permit
 from messages import StoredMessage
 from shipper.cli import dlq
+from shipper.config import load
 from shipper.devstack.kafka import KafkaServer, TopicFactory, make_topic
 from shipper.errors import KafkaUnavailableError, ShipperError
-from shipper.kafka.redrive import RedriveEndedError
+from shipper.kafka.redrive import RedriveEndedError, Redriver
 from shipper.records import Headers, Reason
 from shipper.settings import Settings
 from shipper.tools import redrive
@@ -168,6 +170,43 @@ def test_of_two_redrives_the_later_one_fences_the_other_and_each_record_is_put_b
     assert contents(in_topic(settings)) == contents(records)
 
 
+def test_markers_are_read_only_when_nobody_else_can_write_any(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(settings, lost(settings, 10))
+    first, second = redrive.Outcome(), redrive.Outcome()
+    plan = redrive.plan(settings, Wanted(), now_ms=NOW_MS)
+    begin = Redriver.begin
+
+    def begin_late(redriver: Redriver) -> None:
+        monkeypatch.undo()
+        redrive.carry_out(settings, plan, second)
+        begin(redriver)
+
+    monkeypatch.setattr(Redriver, "begin", begin_late)
+    redrive.carry_out(settings, plan, first)
+    assert (first.put_back.total(), first.redriven, second.put_back.total()) == (0, 10, 10)
+    assert len(in_topic(settings)) == 10
+
+
+def test_nothing_is_put_back_while_the_transaction_of_another_program_hides_markers(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(settings, lost(settings, 1))
+    other = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers[0], "transactional.id": "another-program"})
+    other.init_transactions(60)
+    other.begin_transaction()
+    for partition in range(3):
+        other.produce(settings.dead_letter.topic, b"no letter", partition=partition)
+    assert other.flush(60) == 0
+    monkeypatch.setattr(redrive, "_OPEN_S", 0.0)
+    with pytest.raises(KafkaUnavailableError, match="a transaction of another program is open in"):
+        redriven(settings)
+    assert in_topic(settings) == []
+    other.abort_transaction(60)
+    assert redriven(settings)["put_back"] == 1
+
+
 def test_what_cannot_be_put_back_is_said_and_holds_up_nobody(kafka: KafkaServer, topic: TopicFactory) -> None:
     narrow = topic(2, {"max.message.bytes": "2000", "retention.ms": "3600000"})
     settings = settings_for(kafka.bootstrap, narrow, topic(1, {"max.message.bytes": "100000"}))
@@ -223,3 +262,29 @@ def test_a_dead_letter_topic_that_is_missing_is_said(kafka: KafkaServer) -> None
     settings = settings_for(kafka.bootstrap, make_topic(kafka.bootstrap), "missing")
     with pytest.raises(KafkaUnavailableError, match="the dead letter topic missing does not exist"):
         redriven(settings)
+
+
+@pytest.mark.kafka
+def test_missing_permissions_are_told_and_nothing_is_put_back_without_them(
+    guarded: tuple[KafkaServer, str], tmp_path: Path
+) -> None:
+    server, address = guarded
+    log_topic, letters = make_topic(server.bootstrap), make_topic(server.bootstrap)
+    mine = settings_for(server.bootstrap, log_topic, letters)
+    bury(mine, [StoredMessage(b"line", (log_topic, 0, 7), timestamp_ms=NOW_MS)])
+    config = tmp_path / "config.toml"
+    config.write_text(f'[kafka]\ntopics = ["{log_topic}"]\ngroup_id = "g"\n[dead_letter]\ntopic = "{letters}"')
+    given = [f"kafka.bootstrap_servers={address}", *login(tmp_path / "pw", "geheim")]
+    alice = load(config, env={}, overrides=given)
+    permit(server.bootstrap, ("GROUP", "g", "READ"), ("TOPIC", letters, "READ"), ("TOPIC", log_topic, "READ"))
+    assert f"may not write topic {log_topic}" in redriven(alice)["failed"][0]["why"]
+    permit(server.bootstrap, ("TOPIC", log_topic, "WRITE"))
+    with pytest.raises(KafkaUnavailableError, match="grant WRITE on that transactional id"):
+        redriven(alice)
+    permit(server.bootstrap, ("TRANSACTIONAL_ID", f"shipper-redrive-{letters}", "WRITE"))
+    with pytest.raises(KafkaUnavailableError, match=f"may not write topic {letters}, which gets a marker"):
+        redriven(alice)
+    permit(server.bootstrap, ("TOPIC", letters, "WRITE"))
+    assert in_topic(mine) == []
+    assert redriven(alice)["put_back"] == 1
+    assert len(in_topic(mine)) == 1

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,6 +111,15 @@ def test_kafka_out_of_reach_is_told_with_its_address_and_ends_with_3(command: st
 def test_an_unknown_option_or_a_value_out_of_range_ends_with_2(shipper: Shipper) -> None:
     assert shipper("run", "--frobnicate").code == 2
     assert shipper("produce", "--malformed", "1.5").code == 2
+
+
+def test_a_redrive_that_nobody_can_be_asked_about_ends_with_2_and_the_way_out(
+    shipper: Shipper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO())
+    told = shipper("dlq", "redrive")
+    assert (told.code, told.out) == (2, "")
+    assert "give --yes to put the records back, or --dry-run to look only" in told.err
 
 
 def test_check_offline_says_which_file_is_right(shipper: Shipper) -> None:
