@@ -60,7 +60,8 @@ def redrive(
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True)
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as progress:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("putting back", total=total)
         yield lambda letters: progress.advance(task, letters)
 
@@ -79,11 +80,12 @@ def _intention(settings: Settings, planned: Plan) -> Iterator[str]:
 
 
 def _account(planned: Plan, outcome: Outcome, *, dry_run: bool) -> Iterator[str]:
-    done, failed = ("would be skipped", "cannot be put back") if dry_run else ("skipped", "failed")
-    yield (
-        f"{count(outcome.put_back.total(), 'record')} put back{_into(outcome.put_back)}, {outcome.redriven:,} {done} "
-        f"(put back before), {len(outcome.failed):,} {failed}"
-    )
+    before, failed = f"{outcome.redriven:,} skipped (put back before)", len(outcome.failed)
+    if dry_run:
+        yield f"dry run, nothing was put back: {before}, {failed:,} cannot be put back"
+    else:
+        records = count(outcome.put_back.total(), "record")
+        yield f"{records} put back{_into(outcome.put_back)}, {before}, {failed:,} failed"
     for known, why in outcome.failed[:_FAILURES_SHOWN]:
         yield f"  {escaped(str(known.origin.place))}: {why}"
     if len(outcome.failed) > _FAILURES_SHOWN:

@@ -8,6 +8,7 @@ twice, even into two partitions: equal `origin`s are one letter.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from sys import intern  # a million letters have few topics and reasons
 from typing import NamedTuple, Self, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -91,7 +92,7 @@ class Unreadable:
 
 def decode(message: Message) -> Letter | Marker | Unreadable:
     """Say what a record of the dead letter topic is."""
-    at = Place(message.topic(), message.partition(), message.offset())
+    at = Place(intern(message.topic()), message.partition(), message.offset())
     try:
         headers = list(message.headers() or ())  # asked once only: see RecordBatch.headers
     except (SystemError, UnicodeDecodeError):
@@ -109,7 +110,7 @@ def decode(message: Message) -> Letter | Marker | Unreadable:
             return Unreadable(at, f"it has no headers {LETTER_HEADERS[0]} … {LETTER_HEADERS[-1]}")
         reason, detail, *origin = texts[ours : ours + count]
         own = (*headers[:ours], *headers[ours + count :])
-        return Letter(at, written_ms, _origin(origin), reason, detail, message.key(), message.value(), own)
+        return Letter(at, written_ms, _origin(origin), intern(reason), detail, message.key(), message.value(), own)
     except ValueError as error:
         return Unreadable(at, f"its headers cannot be read: {error}")
 
@@ -123,12 +124,12 @@ def marker_headers(origin: Origin, to: Place) -> list[tuple[str, bytes]]:
 
 def _origin(texts: list[str]) -> Origin:
     topic, partition, offset, timestamp_ms, *_ = texts
-    return Origin(Place(topic, int(partition), int(offset)), int(timestamp_ms))
+    return Origin(Place(intern(topic), int(partition), int(offset)), int(timestamp_ms))
 
 
 def _place(text: str) -> Place:
     topic, partition, offset = text.rsplit("/", 2)
-    return Place(topic, int(partition), int(offset))
+    return Place(intern(topic), int(partition), int(offset))
 
 
 class LettersReader:

@@ -1,7 +1,7 @@
 """Which dead letters there are, each counted once, and which of them were put back."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 from shipper.kafka.letters import Letter, LettersReader, Marker, Origin, Place, Unreadable
@@ -45,7 +45,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Known:
-    """What is kept of a letter: about half a kilobyte, whatever the size of its value.
+    """What is kept of a letter: about 0.6 KB, whatever the size of its value.
 
     Attributes:
         origin: which record it is about.
@@ -64,7 +64,7 @@ class Known:
     reason: str
     detail: str
     value_bytes: int
-    copies: list[Place] = field(default_factory=list)
+    copies: tuple[Place, ...] = ()
     is_wanted: bool = False
     marker: Marker | None = None
     rounds: int = 0
@@ -107,7 +107,7 @@ class Index:
             value_bytes = len(letter.value or b"")
             known = Known(letter.origin, letter.written_ms, letter.reason, letter.detail, value_bytes)
             self._letters[letter.origin] = known
-        known.copies.append(letter.at)
+        known.copies += (letter.at,)
         known.written_ms = min(known.written_ms, letter.written_ms)
         known.is_wanted |= self._wanted.includes(letter)
 

@@ -44,7 +44,7 @@ def index(*found: Letter | Marker | Unreadable, wanted: Wanted | None = None) ->
 
 def test_a_letter_that_was_written_twice_is_one_wherever_its_copies_lie() -> None:
     (known,) = index(letter(41, 7, written_ms=6), letter(41, 2, partition=1)).letters()
-    assert (known.written_ms, known.copies) == (5, [Place("logs.dlq", 0, 7), Place("logs.dlq", 1, 2)])
+    assert (known.written_ms, known.copies) == (5, (Place("logs.dlq", 0, 7), Place("logs.dlq", 1, 2)))
 
 
 def test_records_of_a_topic_that_was_made_anew_are_others() -> None:
