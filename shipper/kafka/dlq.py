@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from shipper.kafka.connection import Complaints, common_settings, create_client, explain
-from shipper.kafka.trouble import OnError, Throttle, Trouble, is_fatal
+from shipper.kafka.trouble import OnError, Throttle, Trouble, error_of, is_fatal
 from shipper.records import Message, RecordBatch, Rejected
 from shipper.settings import Settings
 
@@ -144,8 +144,7 @@ class DeadLetters:
 
     def poll(self) -> list[int]:
         """Return the tickets whose letters are all confirmed, each once. Does not block."""
-        if self._producer is not None:
-            self._producer.poll(0)
+        self._serve(0)
         self._send()
         self._miss_answers()
         confirmed, self._confirmed = self._confirmed, []
@@ -162,7 +161,7 @@ class DeadLetters:
         while self.pending and self._clock() < deadline:
             self._send()
             if self._producer is not None:
-                self._producer.poll(_CLOSE_STEP_S)
+                self._serve(_CLOSE_STEP_S)
             else:  # it broke, and all letters wait to be sent again
                 self._sleep(_CLOSE_STEP_S)
         if self._producer is not None and self.pending:
@@ -180,6 +179,15 @@ class DeadLetters:
                 f"{len(self._sent)} wait: look whether its partitions have a leader, and as many replicas in sync as "
                 "its min.insync.replicas; the partitions whose letters wait, wait too",
             )
+
+    def _serve(self, wait_s: float) -> None:
+        """Let the producer call back, within `wait_s`."""
+        if self._producer is None:
+            return
+        try:
+            self._producer.poll(wait_s)
+        except (KafkaException, SystemError) as raised:
+            self._on_client_error(error_of(raised))
 
     def _send(self) -> None:
         """Hand to the producer what is due, as far as its queue takes it."""

@@ -19,7 +19,7 @@ from shipper.errors import KafkaUnavailableError, ShipperError
 from shipper.kafka.connection import Complaints, create_client, explain
 from shipper.kafka.dlq import producer_settings
 from shipper.kafka.letters import Letter, Place, marker_headers
-from shipper.kafka.trouble import is_fatal
+from shipper.kafka.trouble import error_of, is_fatal
 from shipper.settings import Settings
 
 TRANSACTION_S = 30
@@ -142,7 +142,7 @@ class Redriver:
                 return refused.error, []
             except (KafkaException, SystemError) as failed:
                 # One of them is what follows a refusal: a sequence number that the broker never saw.
-                error = _error_of(failed)
+                error = error_of(failed)
                 self._abort(error)
                 if time.monotonic() > deadline:
                     raise self._failure(error) from failed
@@ -217,7 +217,7 @@ class Redriver:
         try:
             self._producer.abort_transaction(self._timeout_s)
         except (KafkaException, SystemError) as failed:
-            raise self._failure(_error_of(failed)) from failed
+            raise self._failure(error_of(failed)) from failed
 
     def _failure(self, error: KafkaError) -> ShipperError:
         if is_fatal(error):
@@ -257,18 +257,6 @@ class _RefusedError(Exception):
     def __init__(self, error: KafkaError) -> None:
         super().__init__(error)
         self.error = error
-
-
-def _error_of(failed: KafkaException | SystemError) -> KafkaError:
-    """Return what went wrong. The client raises a fatal error, and calls back nevertheless: a SystemError with a cause.
-
-    Raises: the SystemError if it is another one.
-    """
-    cause = failed.__cause__ if isinstance(failed, SystemError) else failed
-    if not isinstance(cause, KafkaException):
-        raise failed
-    error: KafkaError = cause.args[0]
-    return error
 
 
 def _record(errand: Errand) -> dict[str, Any]:

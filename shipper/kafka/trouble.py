@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 
 class Trouble(StrEnum):
@@ -26,6 +26,21 @@ OnError = Callable[[Trouble, str], None]
 def is_fatal(error: KafkaError) -> bool:
     """Say whether the client that reports this can never go on; a new one can."""
     return error.fatal() or error.name() == "_FATAL"
+
+
+def error_of(raised: KafkaException | SystemError) -> KafkaError:
+    """Return what a call of a client raised.
+
+    A fatal error is raised by whatever serves callbacks, instead of being handed to `error_cb`; where another callback
+    followed, as a SystemError with a cause.
+
+    Raises: the SystemError if it is another one.
+    """
+    cause = raised.__cause__ if isinstance(raised, SystemError) else raised
+    if not isinstance(cause, KafkaException):
+        raise raised
+    error: KafkaError = cause.args[0]
+    return error
 
 
 class Throttle:

@@ -33,6 +33,7 @@ class ScriptedProducer:
         self.queue: list[Sent] = []
         self.room = 1000
         self.raises: KafkaError | None = None
+        self.poll_raises: Exception | None = None
         self.purged = False
 
     def produce(
@@ -50,6 +51,8 @@ class ScriptedProducer:
         return letter
 
     def poll(self, _: float) -> int:
+        if self.poll_raises:
+            raise self.poll_raises
         return 0
 
     def purge(self) -> None:
@@ -211,6 +214,22 @@ def test_a_broken_producer_is_replaced_and_what_it_held_is_sent_again() -> None:
     desk.producer.deliver()
     desk.producer.deliver()
     assert desk.letters.poll() == [2, 1]
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_fatal_error_that_the_client_raises_replaces_the_producer_too(followed: bool) -> None:  # noqa: FBT001 - a parameter
+    desk = Desk()
+    desk.send(1, b"a")
+    broken = desk.producer
+    broken.poll_raises = KafkaException(FATAL)
+    if followed:  # by another callback
+        broken.poll_raises = SystemError("returned a result with an exception set")
+        broken.poll_raises.__cause__ = KafkaException(FATAL)
+    assert desk.letters.poll() == []
+    assert broken.purged
+    assert [kind for kind, _ in desk.troubles] == [Trouble.KAFKA_ERROR]
+    desk.producer.deliver()
+    assert desk.letters.poll() == [1]
 
 
 def test_what_a_replaced_producer_confirms_late_counts_once() -> None:
