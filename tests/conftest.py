@@ -1,15 +1,27 @@
 """What tests alone use beside the servers of `shipper.devstack.fixtures`."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from shipper.devstack import parts
 from shipper.devstack.broker import EmbeddedBroker
 from shipper.devstack.kafka import KafkaServer, TopicFactory, make_topic
 from shipper.devstack.prometheus import PrometheusServer
+
+# How hard hypothesis tries: quickly by default, and with `HYPOTHESIS_PROFILE=thorough` for minutes. By default it tries
+# the same examples in every run, so that a run fails because of what was changed, not by chance or by load.
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "thorough", settings.get_profile("quick"), max_examples=1_000, derandomize=False, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")
