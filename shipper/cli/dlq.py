@@ -14,7 +14,7 @@ from shipper.errors import ConfigError, ShipperError
 from shipper.kafka.letters import LettersReader, Place, Unreadable
 from shipper.records import Reason
 from shipper.settings import Settings
-from shipper.tools.letters import Known, Wanted, fetch, survey
+from shipper.tools.dead_letters import Known, Wanted, fetch, survey
 
 
 def wanted(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from shipper.cli.moment import show_ms
 from shipper.kafka.letters import Letter
-from shipper.tools.letters import Known
+from shipper.tools.dead_letters import Known
 
 _COLUMNS = ("dead-lettered", "record", "bytes", "reason", "state", "detail")
 _NUMBERS = frozenset({"bytes"})

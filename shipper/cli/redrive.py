@@ -14,7 +14,7 @@ from shipper.cli.dlq import count, no_letter
 from shipper.cli.letters import by_reason, escaped, say, say_json
 from shipper.errors import ConfigError
 from shipper.settings import Settings
-from shipper.tools.letters import Known, Wanted
+from shipper.tools.dead_letters import Known, Wanted
 from shipper.tools.redrive import Outcome, Plan, carry_out, plan
 
 _FAILURES_SHOWN = 20

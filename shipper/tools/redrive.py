@@ -17,7 +17,7 @@ from shipper.kafka.letters import Letter, LettersReader, Place
 from shipper.kafka.redrive import Errand, Redriver
 from shipper.kafka.topics import Admin, Topic
 from shipper.settings import Settings
-from shipper.tools.letters import Known, Wanted, fetch, survey
+from shipper.tools.dead_letters import Known, Wanted, fetch, survey
 
 _BATCH_LETTERS = 500
 _BATCH_BYTES = 8 * 1024 * 1024

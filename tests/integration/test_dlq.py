@@ -24,7 +24,7 @@ from shipper.kafka.redrive import RedriveEndedError, Redriver
 from shipper.records import Headers, Reason
 from shipper.settings import Settings
 from shipper.tools import redrive
-from shipper.tools.letters import Wanted
+from shipper.tools.dead_letters import Wanted
 from shipping import read_topic
 
 NOW_MS = time.time_ns() // 1_000_000

@@ -19,7 +19,7 @@ from shipper.kafka.letters import Letter, Marker, Origin, Place, Unreadable
 from shipper.kafka.redrive import Redriver, redrive_settings
 from shipper.settings import Kafka, Settings
 from shipper.tools import redrive
-from shipper.tools.letters import Index, Wanted
+from shipper.tools.dead_letters import Index, Wanted
 
 NOW_MS = 1_795_500_000_000
 
