@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -148,41 +148,35 @@ class Shipping:
 
     def letters(self) -> Counter[tuple[int, int, str]]:
         """(partition, offset, reason) of every dead letter that waits; one that a crash wrote again counts once."""
-        found = set()
-        redriven = self.redriven()
-        for headers in self._dead_letter_topic():
-            at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
-            if "dlq.reason" in headers and at not in redriven:
-                found.add((*at, headers["dlq.reason"].decode()))
-        return Counter(found)
+        return self._letters_and_redriven()[0]
 
-    def redriven(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """(partition, offset) of every record that was put back: where it was, and where it is now."""
-        found: dict[tuple[int, int], tuple[int, int]] = {}
-        for headers in self._dead_letter_topic():
-            if "dlq.reason" not in headers:
-                at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
-                topic, partition, offset = headers["dlq.redriven"].decode().split("/")
-                to = int(partition), int(offset)
-                assert (topic, found.setdefault(at, to)) == (self.topic, to), f"{at} was put back twice"
-        return found
-
-    def _dead_letter_topic(self) -> Iterator[dict[str, bytes]]:
-        """Headers of all letters, and of what says that one was put back, that are about our topic."""
+    def _letters_and_redriven(self) -> tuple[Counter[tuple[int, int, str]], dict[tuple[int, int], tuple[int, int]]]:
+        """Besides, (partition, offset) of every record that was put back: where it was, and where it is now."""
+        letters: set[tuple[int, int, str]] = set()
+        redriven: dict[tuple[int, int], tuple[int, int]] = {}
         for letter in read_topic(self.bootstrap, self.dead_letters):
-            headers = {name: value or b"" for name, value in letter.headers() or ()}
-            if headers["dlq.topic"].decode() == self.topic:
-                yield headers
+            headers = {name: (value or b"").decode(errors="replace") for name, value in letter.headers() or ()}
+            if headers["dlq.topic"] != self.topic:
+                continue
+            at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
+            if "dlq.reason" in headers:
+                letters.add((*at, headers["dlq.reason"]))
+            else:  # it says that the letter's record was put back
+                topic, partition, offset = headers["dlq.redriven"].split("/")
+                to = int(partition), int(offset)
+                assert (topic, redriven.setdefault(at, to)) == (self.topic, to), f"{at} was put back twice"
+        return Counter(it for it in letters if it[:2] not in redriven), redriven
 
     def judge(self, records: Sequence[StoredMessage] | None = None) -> Counter[str]:
         """Hold what Loki and the dead letter topic have against the oracle, record by record.
 
-        A record that was put back counts where it is now.
+        A record that was put back is a dead letter where it was, and another record where it is now.
 
-        Returns: how many records were shipped, dead-lettered and filtered, and how many of them were put back.
+        Returns: how many records were shipped, dead-lettered and filtered, and of how many letters the record was put
+            back.
         """
         records = records or read_topic(self.bootstrap, self.topic)
-        redriven = self.redriven()
+        buried, redriven = self._letters_and_redriven()
         content = {
             (it.partition(), it.offset()): (it.key(), it.value(), it.headers(), it.timestamp()) for it in records
         }
@@ -201,11 +195,10 @@ class Shipping:
             for record, outcome in zip(records, outcomes, strict=True)
             if isinstance(outcome, DeadLettered)
         )
-        assert self.letters() == letters
+        assert buried == letters
         filtered = sum(isinstance(outcome, Filtered) for outcome in outcomes)
-        return Counter(
-            shipped=expected.total(), dead_lettered=letters.total(), filtered=filtered, redriven=len(redriven)
-        )
+        dead_lettered = letters.total() + len(redriven)
+        return Counter(shipped=expected.total(), dead_lettered=dead_lettered, filtered=filtered, redriven=len(redriven))
 
     def _expect(self, record: StoredMessage) -> Outcome:
         return acceptable(record, self.settings, now_ns=time.time_ns())[0]

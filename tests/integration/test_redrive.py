@@ -71,4 +71,4 @@ def test_letters_that_are_put_back_with_the_limit_raised_are_in_loki_once_each(
 
     assert f"40 records put back: 40 into {shipping.topic}, 0 skipped (put back before), 0 failed" in said
     assert listed(shipping.settings) == []
-    assert shipping.judge() == Counter(shipped=3_040, redriven=40)
+    assert shipping.judge() == Counter(shipped=3_040, dead_lettered=40, redriven=40)

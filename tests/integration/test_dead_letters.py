@@ -127,6 +127,7 @@ main()
 """
 
 
+@pytest.mark.timeout(600)
 def test_a_redrive_that_is_killed_and_run_again_puts_each_record_back_once(settings: Settings, tmp_path: Path) -> None:
     records = lost(settings, 2_400)
     bury(settings, records)
@@ -144,7 +145,7 @@ def test_a_redrive_that_is_killed_and_run_again_puts_each_record_back_once(setti
     # Records are written without their markers; with them, and not committed; committed, and nobody was told.
     for name, calls in (("_write", 3), ("_write", 2), ("_commit", 2)):
         run = [sys.executable, "-c", KILLED, name, str(calls), *command]
-        assert subprocess.run(run, timeout=60, check=False).returncode == -signal.SIGKILL
+        assert subprocess.run(run, timeout=180, check=False).returncode == -signal.SIGKILL
         found.append(len(in_topic(settings)))
 
     done = redriven(settings)
