@@ -12,12 +12,14 @@ from sys import intern  # a million letters have few topics and reasons
 from typing import NamedTuple, Self, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from shipper.errors import KafkaUnavailableError
 from shipper.kafka.connection import Complaints, create_client, explain
 from shipper.kafka.consumer import consumer_settings
 from shipper.kafka.positions import Answers, high_offsets, kafka_positions, low_offsets, partition_count
 from shipper.kafka.reader import Reader
+from shipper.kafka.topics import passes
 from shipper.records import Headers, Message, TopicPartition
 from shipper.settings import Settings
 
@@ -25,6 +27,7 @@ LETTER_HEADERS = ("dlq.reason", "dlq.detail", "dlq.topic", "dlq.partition", "dlq
 MARKER_HEADERS = (*LETTER_HEADERS[2:], "dlq.redriven")
 
 _QUEUE_BYTES = 16 * 1024 * 1024
+_PAUSE_S = 0.1
 _READ_RECORDS, _READ_BYTES, _READ_WAIT_S = 1_000, 4 * 1024 * 1024, 0.05
 
 
@@ -229,7 +232,17 @@ class LettersReader:
             self._consumer.incremental_unassign(kafka_positions({self._at(partition): 0}))
 
     def _ask(self, ask: Callable[..., Answers], partitions: Iterable[int]) -> dict[int, int]:
-        offsets, errors = ask(self._consumer, map(self._at, partitions), self._timeout_s)
+        asked = [TopicPartition(self._topic, partition) for partition in partitions]
+        again = Retrying(
+            retry=retry_if_exception(passes),
+            stop=stop_after_delay(self._timeout_s),
+            wait=wait_fixed(_PAUSE_S),
+            reraise=True,
+        )
+        return again(self._ask_once, ask, asked)
+
+    def _ask_once(self, ask: Callable[..., Answers], asked: list[TopicPartition]) -> dict[int, int]:
+        offsets, errors = ask(self._consumer, asked, self._timeout_s)
         for error in errors.values():
             raise KafkaException(error)
         return {at.partition: offset for at, offset in offsets.items()}

@@ -124,7 +124,7 @@ class Admin:
     def answer(self, ask: Callable[[], "Future[Any]"]) -> Any:  # noqa: ANN401 - each call has an answer of its own type
         """Return what an asynchronous call of the client comes to; one that Kafka is not ready for is made again."""
         again = Retrying(
-            retry=retry_if_exception(_passes),
+            retry=retry_if_exception(passes),
             stop=stop_after_delay(self._timeout_s),
             wait=wait_fixed(_PAUSE_S),
             reraise=True,
@@ -174,8 +174,8 @@ class Admin:
         return asked[name]
 
 
-def _passes(error: BaseException) -> bool:
-    """Whether a call fails only because a topic was made a moment ago."""
+def passes(error: BaseException) -> bool:
+    """Say whether a call fails only because a topic was made, or its leader moved, a moment ago."""
     return isinstance(error, KafkaException) and error.args[0].name() in _PASSING
 
 

@@ -1,9 +1,10 @@
 """Reading the dead letter topic: against both brokers."""
 
 import uuid
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from kafka_member import WAIT_S, Broker
 from messages import StoredMessage
@@ -11,6 +12,7 @@ from shipper.devstack.kafka import make_topic
 from shipper.errors import KafkaUnavailableError
 from shipper.kafka.dlq import dead_letter_headers
 from shipper.kafka.letters import Letter, LettersReader, Marker, Origin, Place, Unreadable, marker_headers
+from shipper.kafka.positions import Answers, high_offsets
 from shipper.records import Reason, Rejected
 from shipper.settings import DeadLetter, Kafka, Settings
 
@@ -60,3 +62,17 @@ def test_a_missing_dead_letter_topic_is_said_with_the_way_out(broker: Broker) ->
         pytest.raises(KafkaUnavailableError, match="does not exist: make it with `shipper topics create`"),
     ):
         reader.ends()
+
+
+def test_a_leader_that_moves_is_asked_again(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = make_topic(broker.bootstrap, 2)
+    answers = [KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)), KafkaException(KafkaError(5))]
+
+    def ask(*arguments: Any) -> Answers:  # noqa: ANN401 - handed on
+        if answers:
+            raise answers.pop()
+        return high_offsets(*arguments)
+
+    monkeypatch.setattr("shipper.kafka.letters.high_offsets", ask)
+    with LettersReader(settings_for(broker, topic)) as reader:
+        assert reader.ends() == {0: 0, 1: 0}
