@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -19,8 +19,9 @@ from urllib.request import urlopen
 import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from judging import Judgement, Letter, judge
 from messages import StoredMessage
-from oracle import DeadLettered, Filtered, Outcome, Shipped, acceptable
+from oracle import Outcome, acceptable
 from shipper import config
 from shipper.loki.query import LokiReader, StreamEntry
 from shipper.records import Message as Record
@@ -61,24 +62,27 @@ def write(bootstrap: str, topic: str, records: Iterable[Written], codecs: Sequen
 
 
 def read_topic(bootstrap: str, topic: str) -> list[StoredMessage]:
-    """Read all that a topic holds, partition by partition in offset order: what the shipper is to be judged by."""
+    """Read all that a topic holds, partition by partition in offset order."""
+    return sorted(each_record(bootstrap, topic), key=lambda record: (record.partition(), record.offset()))
+
+
+def each_record(bootstrap: str, topic: str) -> Iterator[StoredMessage]:
+    """Yield all that a topic holds, each partition in offset order: what the shipper is to be judged by."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
     partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
     bounds = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=20) for p in partitions}
     consumer.assign([TopicPartition(topic, p, low) for p, (low, _) in bounds.items()])
     missing = sum(high - low for low, high in bounds.values())
-    records: list[StoredMessage] = []
-    deadline = time.monotonic() + WAIT_S
-    while len(records) < missing:
-        assert time.monotonic() < deadline, f"{len(records)} of {missing} records read"
+    read, deadline = 0, time.monotonic() + WAIT_S
+    while read < missing:
+        assert time.monotonic() < deadline, f"{read} of {missing} records read"
         for message in consumer.consume(10_000, 1.0):
             assert message.error() is None, message.error()
             record = cast("Record", message)
             place = (topic, record.partition(), record.offset())
-            timestamp_ms = record.timestamp()[1]
-            records.append(StoredMessage(record.value(), place, record.key(), record.headers(), timestamp_ms))
+            read, deadline = read + 1, time.monotonic() + WAIT_S
+            yield StoredMessage(record.value(), place, record.key(), record.headers(), record.timestamp()[1])
     consumer.close()
-    return sorted(records, key=lambda record: (record.partition(), record.offset()))
 
 
 class Shipping:
@@ -99,6 +103,8 @@ class Shipping:
         self.bootstrap, self.loki_url, self.topic, self.dead_letters = bootstrap, loki_url, topic, dead_letters
         self.label = f"t{uuid.uuid4().hex[:12]}"
         self.folder = folder
+        self.page = 5_000
+        """Entries that Loki is asked for at once; more, where its `max_entries_limit_per_query` allows."""
         self.config = folder / "config.toml"
         own = f"""
             [kafka]
@@ -132,46 +138,39 @@ class Shipping:
             assert running.exit_code() == 0, running.log()
         return running
 
-    def stored(self) -> list[StreamEntry]:
-        """Read every entry that Loki holds of this shipper."""
+    def stored(self) -> Iterator[StreamEntry]:
+        """Yield every entry that Loki holds of this shipper."""
         now_ns = time.time_ns()
         selector = f'{{test="{self.label}"}}'
         reader = LokiReader(self.loki_url, timeout_s=WAIT_S)
-        entries = list(reader.entries(selector, now_ns - 2 * _HOUR_NS, now_ns + _HOUR_NS))
         earlier = reader.count(selector, now_ns - 24 * 7 * _HOUR_NS, now_ns - 2 * _HOUR_NS)
         assert not earlier, f"{earlier} entries are older than two hours, which no test writes"
-        return entries
+        return reader.entries(selector, now_ns - 2 * _HOUR_NS, now_ns + _HOUR_NS, page=self.page)
 
-    def letters(self) -> Counter[tuple[int, int, str]]:
+    def letters(self) -> frozenset[Letter]:
         """(partition, offset, reason) of every dead letter; a letter that was sent again after a crash counts once."""
         found = set()
-        for letter in read_topic(self.bootstrap, self.dead_letters):
-            headers = {name: value or b"" for name, value in letter.headers() or ()}
+        for letter in each_record(self.bootstrap, self.dead_letters):
+            headers = {name: value or b"" for name, value in cast("list[tuple[str, bytes]]", letter.headers() or ())}
             if headers["dlq.topic"].decode() == self.topic:
                 reason = headers["dlq.reason"].decode()
                 found.add((int(headers["dlq.partition"]), int(headers["dlq.offset"]), reason))
-        return Counter(found)
+        return frozenset(found)
 
     def judge(self, records: Sequence[StoredMessage] | None = None) -> Counter[str]:
         """Hold what Loki and the dead letter topic have against the oracle, record by record.
 
         Returns: how many records were shipped, dead-lettered and filtered.
         """
-        records = records or read_topic(self.bootstrap, self.topic)
-        outcomes = [self._expect(record) for record in records]
-        expected = Counter(_comparable(outcome) for outcome in outcomes if isinstance(outcome, Shipped))
-        found = Counter(map(_found, self.stored()))
-        missing, unexpected = expected - found, found - expected
-        assert not missing, f"{missing.total()} missing, such as {list(missing)[:2]}; unexpected {list(unexpected)[:2]}"
-        assert not unexpected, f"{unexpected.total()} unexpected or stored twice, such as {list(unexpected)[:3]}"
-        letters = Counter(
-            (record.partition(), record.offset(), outcome.reason.value)
-            for record, outcome in zip(records, outcomes, strict=True)
-            if isinstance(outcome, DeadLettered)
+        judged = self.judgement(records)
+        assert judged.is_clean, judged
+        return Counter(shipped=judged.shipped, dead_lettered=judged.dead_lettered, filtered=judged.filtered)
+
+    def judgement(self, records: Sequence[StoredMessage] | None = None) -> Judgement:
+        """Judge, and say what is not as it must be."""
+        return judge(
+            lambda: records or each_record(self.bootstrap, self.topic), self._expect, self.stored, self.letters()
         )
-        assert self.letters() == letters
-        filtered = sum(isinstance(outcome, Filtered) for outcome in outcomes)
-        return Counter(shipped=expected.total(), dead_lettered=letters.total(), filtered=filtered)
 
     def _expect(self, record: StoredMessage) -> Outcome:
         return acceptable(record, self.settings, now_ns=time.time_ns())[0]
@@ -234,19 +233,3 @@ class Running:
         """Give the workers' processes, once all of them have one."""
         status = self.wait_for(lambda status: all(worker["pid"] for worker in status["workers"]))
         return [worker["pid"] for worker in status["workers"]]
-
-
-def _comparable(shipped: Shipped) -> tuple[object, ...]:
-    return (
-        tuple(sorted(shipped.labels.items())),
-        shipped.timestamp_ns,
-        shipped.line.decode(),
-        tuple(sorted(shipped.metadata.items())),
-    )
-
-
-def _found(entry: StreamEntry) -> tuple[object, ...]:
-    # These two are what Loki adds of its own.
-    labels = {name: value for name, value in entry.labels.items() if name != "service_name"}
-    metadata = {name: value for name, value in entry.metadata.items() if name != "detected_level"}
-    return tuple(sorted(labels.items())), entry.timestamp_ns, entry.line, tuple(sorted(metadata.items()))
