@@ -29,7 +29,7 @@ from shipper.devstack.kafka import KafkaServer, TopicFactory
 from shipper.devstack.loki import LokiServer
 from shipping import Shipping, Written, each_record, write
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.loki]
 
 NOW = datetime.now(UTC)
 _THEN, _LATELY = b"2025-10-09T08:53:19.500Z", f"{NOW - timedelta(minutes=5):%Y-%m-%dT%H:%M:%S.500Z}".encode()
