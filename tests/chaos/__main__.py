@@ -77,10 +77,11 @@ def _soak(
 
 def _print(console: Console, account: Account, faults: list[Fault]) -> None:
     table = Table("fault")
-    for name in ("times", "healthy after, median", "longest"):
+    for name in ("times", "records meanwhile", "healthy after, median", "longest"):
         table.add_column(name, justify="right")
-    for fault, times, middle, longest in account.rows(faults):
-        table.add_row(fault, f"{times}", f"{middle:.1f} s", f"{longest:.1f} s")
+    for row in account.rows(faults):
+        seconds = (f"{after_s:.1f} s" for after_s in (row.healthy_after_s_median, row.healthy_after_s_max))
+        table.add_row(row.fault, f"{row.times}", f"{row.records:,}", *seconds)
     console.print(table)
     judged = account.judgement
     if judged:

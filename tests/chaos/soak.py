@@ -26,12 +26,32 @@ _NOT_BESIDE_KAFKA = ("Kafka", "group", "shipper", "dead letters")
 
 @dataclass(frozen=True)
 class Episode:
-    """One draw: the faults that were held at once, and what came of it."""
+    """One draw: the faults that were held at once, and what came of it.
+
+    Attributes:
+        at_s: when it began, since the soak did.
+        faults: their names.
+        held_s: for how long they were held.
+        healthy_after_s: how long it then took until everything was well again.
+        records: how many were written from its beginning until then.
+    """
 
     at_s: float
     faults: tuple[str, ...]
     held_s: float
     healthy_after_s: float
+    records: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault's figures, over all of its episodes."""
+
+    fault: str
+    times: int
+    records: int
+    healthy_after_s_median: float
+    healthy_after_s_max: float
 
 
 @dataclass
@@ -53,19 +73,20 @@ class Account:
     def is_clean(self) -> bool:
         return not self.failure and self.judgement is not None and self.judgement.is_clean
 
-    def rows(self, faults: Sequence[Fault]) -> list[tuple[str, int, float, float]]:
-        """For each fault that was held: its name, how often, and seconds until healthy again, median and longest."""
+    def rows(self, faults: Sequence[Fault]) -> list[Row]:
+        """Return a row for each fault that was held, in the order of the table."""
         rows = []
         for name in map(str, faults):
-            times = [episode.healthy_after_s for episode in self.episodes if name in episode.faults]
-            if times:
-                rows.append((name, len(times), median(times), max(times)))
+            held = [episode for episode in self.episodes if name in episode.faults]
+            if held:
+                after_s = [episode.healthy_after_s for episode in held]
+                records = sum(episode.records for episode in held)
+                rows.append(Row(name, len(held), records, round(median(after_s), 1), max(after_s)))
         return rows
 
     def document(self, faults: Sequence[Fault]) -> dict[str, Any]:
         """All figures, as JSON has them."""
-        names = ("fault", "times", "healthy_after_s_median", "healthy_after_s_max")
-        return asdict(self) | {"faults": [dict(zip(names, row, strict=True)) for row in self.rows(faults)]}
+        return asdict(self) | {"faults": [asdict(row) for row in self.rows(faults)]}
 
 
 Say = Callable[[str], None]
@@ -117,6 +138,7 @@ def _hold(world: World, drawn: Sequence[Fault], random: Random, at_s: float, doi
     names = tuple(map(str, drawn))
     doing(" + ".join(names))
     held_s = random.uniform(*max(fault.hold_s for fault in drawn))
+    written = world.load.confirmed
     try:
         with contextlib.ExitStack() as held:
             for fault in drawn:
@@ -125,7 +147,8 @@ def _hold(world: World, drawn: Sequence[Fault], random: Random, at_s: float, doi
         healthy_after_s = world.wait_until_healthy(doing)
     except NotHealthyError as error:
         raise NotHealthyError(f"{at_s:.1f} s, {' + '.join(names)}, held {held_s:.1f} s: {error}") from error
-    return Episode(round(at_s, 1), names, round(held_s, 1), round(healthy_after_s, 1))
+    records = world.load.confirmed - written
+    return Episode(round(at_s, 1), names, round(held_s, 1), round(healthy_after_s, 1), records)
 
 
 def _finish(world: World, account: Account, doing: Say) -> None:

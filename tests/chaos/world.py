@@ -45,7 +45,7 @@ _SECTIONS = f"""
 "session.timeout.ms" = {SESSION_S * 1000}
 "heartbeat.interval.ms" = 1000
 """
-_SETTINGS = ("loki.timeout_s=5", "loki.in_flight_max=1", "workers.drain_timeout_s=20")
+_SETTINGS = ("loki.timeout_s=5", "workers.drain_timeout_s=20")
 
 
 class NotHealthyError(Exception):
