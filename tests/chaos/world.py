@@ -92,6 +92,21 @@ class Host:
                 raise NotHealthyError(f"shipper ended with {code} on SIGTERM:\n{self.running.log()[-2_000:]}")
             self.running = None
 
+    def trouble(self) -> str:
+        """Say what it says that is not well; nothing when all is."""
+        if self.running:
+            try:
+                state = self.running.status()["state"]
+                if state != "running" or not is_ready(self.running):
+                    return f"shipper says that it is {state}"
+            except OSError as error:
+                return f"/status: {error}"
+            except AssertionError:
+                if self.running.process.poll() is None:
+                    raise  # its counters do not add up, or it does not get going
+                return "a shipper had ended"
+        return ""
+
     def processes(self) -> list[psutil.Process]:
         """All processes of it."""
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -247,32 +262,22 @@ class World:
                 time.sleep(_LOOK_S)
 
     def _trouble(self, ends: Mapping[int, int]) -> str:
-        """Say what is not yet well; nothing when all is. Kafka is asked, not shipper."""
+        """Say what is not yet well; nothing when all is."""
         for host in self.hosts:
             if not host.keep():
                 return "a shipper had ended"
+            self.rss_bytes_max = max([self.rss_bytes_max, *map(_rss_bytes, host.processes())])
+        return self._uncommitted(ends) or next(filter(None, (host.trouble() for host in self.hosts)), "")
+
+    def _uncommitted(self, ends: Mapping[int, int]) -> str:
+        """Ask Kafka, not shipper."""
         asked = [TopicPartition(self.shipping.topic, number) for number in ends]
         try:
             committed = {at.partition: max(at.offset, 0) for at in self._consumer.committed(asked, timeout=5)}
         except KafkaException as error:
             return f"Kafka: {error}"
         behind = {number: end - committed[number] for number, end in ends.items() if committed[number] < end}
-        if behind:
-            return f"{sum(behind.values()):,} records are not committed yet, by partition {behind}"
-        for host in self.hosts:
-            if host.running:
-                self.rss_bytes_max = max(self.rss_bytes_max, *map(_rss_bytes, host.processes()))
-                try:
-                    state = host.running.status()["state"]
-                    if state != "running" or not is_ready(host.running):
-                        return f"shipper says that it is {state}"
-                except OSError as error:
-                    return f"/status: {error}"
-                except AssertionError:
-                    if host.running.process.poll() is None:
-                        raise  # the counters do not add up, or it does not get going
-                    return "a shipper had ended"
-        return ""
+        return f"{sum(behind.values()):,} records are not committed yet, by partition {behind}" if behind else ""
 
     def _logs(self) -> str:
         return "\n".join(host.running.log()[-3_000:] for host in self.hosts if host.running)
