@@ -1,8 +1,7 @@
 """The fault table, row "data": whatever bytes records hold, each becomes what the oracle says, and its neighbours too.
 
-Seen red on purpose, each in the test that is named for it: `decode` passing over `\xff` in fields that nobody reads,
-`limits.exceeding` looking at the age of the batch's first record only, `label_values.demote_matching` empty (Loki
-answers 429 for ever), and demoting a value only where the batch has others of its label.
+Seen red on purpose, in the test that is named for it: `decode` passing over `\xff` in fields that nobody reads; times
+of Kafka's own beyond 2262 taken as they come; an empty `label_values.demote_matching`; a label over its budget unsaid.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 That a slow partition does not hold up the others of its worker is tests/process/test_windows.py.
 
-Seen red on purpose: TODO
+Seen red on purpose: a bound on what is held that is never reached.
 """
 
 import time
