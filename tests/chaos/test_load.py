@@ -2,7 +2,8 @@
 
 That a slow partition does not hold up the others of its worker is tests/process/test_windows.py.
 
-Seen red on purpose: a bound on what is held that is never reached.
+Seen red on purpose, both in the burst: a bound on what is held that is never reached; a loop that waits for Loki for
+eight seconds while it is full, which Kafka throws out of the group.
 """
 
 import time
