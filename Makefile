@@ -76,6 +76,10 @@ test: parts-if-possible ## runs the whole suite against the real servers
 test-fast: install-dev ## runs what needs no real server, in under 30 seconds
 	@$(BIN)/pytest -q -n 4 -m "$(NOT_REAL)" $(ARGS)
 
+.PHONY: chaos
+chaos: parts ## breaks a shipper for minutes, and proves that nothing was lost: ARGS="--minutes 20 --seed 7"
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
 .PHONY: bench
 bench: parts-if-possible ## measures each stage, and the whole against a bare consume loop
 	@$(BIN)/pytest benchmarks $(ARGS)

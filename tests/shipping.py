@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -18,9 +18,11 @@ from urllib.request import urlopen
 
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
 
+from judging import Judgement, Letter, judge
 from messages import StoredMessage
-from oracle import DeadLettered, Filtered, Outcome, Shipped, acceptable
+from oracle import Outcome, acceptable
 from shipper import config
 from shipper.loki.query import LokiReader, StreamEntry
 from shipper.records import Message as Record
@@ -61,14 +63,18 @@ def write(bootstrap: str, topic: str, records: Iterable[Written], codecs: Sequen
 
 
 def read_topic(bootstrap: str, topic: str) -> list[StoredMessage]:
-    """Read all that a topic holds, partition by partition in offset order: what the shipper is to be judged by.
+    """Read all that a topic holds, partition by partition in offset order."""
+    return sorted(each_record(bootstrap, topic), key=lambda record: (record.partition(), record.offset()))
+
+
+def each_record(bootstrap: str, topic: str) -> Iterator[StoredMessage]:
+    """Yield all that a topic holds, each partition in offset order: what the shipper is to be judged by.
 
     What a transaction wrote is there when it is committed, never when it is not; its end takes an offset of its own.
     """
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.partition.eof": True})
     unread = set(consumer.list_topics(topic, timeout=20).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
-    records: list[StoredMessage] = []
     deadline = time.monotonic() + WAIT_S
     while unread:
         assert time.monotonic() < deadline, f"partitions {unread} were not read to their end"
@@ -79,10 +85,9 @@ def read_topic(bootstrap: str, topic: str) -> list[StoredMessage]:
                 continue
             record = cast("Record", message)
             place = (topic, record.partition(), record.offset())
-            timestamp_ms = record.timestamp()[1]
-            records.append(StoredMessage(record.value(), place, record.key(), record.headers(), timestamp_ms))
+            deadline = time.monotonic() + WAIT_S
+            yield StoredMessage(record.value(), place, record.key(), record.headers(), record.timestamp()[1])
     consumer.close()
-    return sorted(records, key=lambda record: (record.partition(), record.offset()))
 
 
 class Shipping:
@@ -103,6 +108,8 @@ class Shipping:
         self.bootstrap, self.loki_url, self.topic, self.dead_letters = bootstrap, loki_url, topic, dead_letters
         self.label = f"t{uuid.uuid4().hex[:12]}"
         self.folder = folder
+        self.page = 5_000
+        """Entries that Loki is asked for at once; more, where its `max_entries_limit_per_query` allows."""
         self.config = folder / "config.toml"
         own = f"""
             [kafka]
@@ -136,69 +143,101 @@ class Shipping:
             assert running.exit_code() == 0, running.log()
         return running
 
-    def stored(self) -> list[StreamEntry]:
-        """Read every entry that Loki holds of this shipper."""
+    def stored(self) -> Iterator[StreamEntry]:
+        """Yield every entry that Loki holds of this shipper."""
         now_ns = time.time_ns()
         selector = f'{{test="{self.label}"}}'
         reader = LokiReader(self.loki_url, timeout_s=WAIT_S)
-        entries = list(reader.entries(selector, now_ns - 2 * _HOUR_NS, now_ns + _HOUR_NS))
         earlier = reader.count(selector, now_ns - 24 * 7 * _HOUR_NS, now_ns - 2 * _HOUR_NS)
         assert not earlier, f"{earlier} entries are older than two hours, which no test writes"
-        return entries
+        return reader.entries(selector, now_ns - 2 * _HOUR_NS, now_ns + _HOUR_NS, page=self.page)
 
-    def letters(self) -> Counter[tuple[int, int, str]]:
+    def letters(self) -> frozenset[Letter]:
         """(partition, offset, reason) of every dead letter that waits; one that a crash wrote again counts once."""
-        return self._letters_and_redriven()[0]
-
-    def _letters_and_redriven(self) -> tuple[Counter[tuple[int, int, str]], dict[tuple[int, int], tuple[int, int]]]:
-        """Besides, (partition, offset) of every record that was put back: where it was, and where it is now."""
-        letters: set[tuple[int, int, str]] = set()
-        redriven: dict[tuple[int, int], tuple[int, int]] = {}
-        for letter in read_topic(self.bootstrap, self.dead_letters):
-            headers = {name: (value or b"").decode(errors="replace") for name, value in letter.headers() or ()}
-            if headers["dlq.topic"] != self.topic:
-                continue
+        redriven = self.redriven()
+        found = set()
+        for headers in self._dead_letter_topic():
             at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
-            if "dlq.reason" in headers:
-                letters.add((*at, headers["dlq.reason"]))
-            else:  # it says that the letter's record was put back
-                topic, partition, offset = headers["dlq.redriven"].split("/")
+            if "dlq.reason" in headers and at not in redriven:
+                found.add((*at, headers["dlq.reason"].decode()))
+        return frozenset(found)
+
+    def redriven(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """(partition, offset) of every record that was put back: where it was, and where it is now."""
+        found: dict[tuple[int, int], tuple[int, int]] = {}
+        for headers in self._dead_letter_topic():
+            if "dlq.reason" not in headers:
+                at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
+                topic, partition, offset = headers["dlq.redriven"].decode().split("/")
                 to = int(partition), int(offset)
-                assert (topic, redriven.setdefault(at, to)) == (self.topic, to), f"{at} was put back twice"
-        return Counter(it for it in letters if it[:2] not in redriven), redriven
+                assert (topic, found.setdefault(at, to)) == (self.topic, to), f"{at} was put back twice"
+        return found
+
+    def _dead_letter_topic(self) -> Iterator[dict[str, bytes]]:
+        """Headers of all letters, and of what says that one was put back, that are about our topic."""
+        for letter in each_record(self.bootstrap, self.dead_letters):
+            headers = {name: value or b"" for name, value in cast("list[tuple[str, bytes]]", letter.headers() or ())}
+            if headers["dlq.topic"].decode() == self.topic:
+                yield headers
 
     def judge(self, records: Sequence[StoredMessage] | None = None) -> Counter[str]:
-        """Hold what Loki and the dead letter topic have against the oracle, record by record.
+        """Hold what Loki and the dead letter topic have against the oracle, record by record; then verify.
 
-        A record that was put back is a dead letter where it was, and another record where it is now.
+        A record that was put back counts where it is now.
 
-        Returns: how many records were shipped, dead-lettered and filtered, and of how many letters the record was put
-            back.
+        Args:
+            records: those that are settled, if these are not all that the topic holds.
+
+        Returns: how many records were shipped, dead-lettered and filtered, and how many of them were put back.
         """
-        records = records or read_topic(self.bootstrap, self.topic)
-        buried, redriven = self._letters_and_redriven()
+        redriven = self.redriven()
+        if redriven:
+            self._are_as_they_were(redriven)
+        judged = self.judgement(records)
+        assert judged.is_clean, judged
+        if records is None:
+            proved = self.verify()["totals"]
+            judged_alike = judged.shipped, judged.dead_lettered + len(redriven), judged.filtered
+            assert judged_alike == (proved["found"], proved["dead_lettered"], proved["filtered"]), (judged, proved)
+        return Counter(
+            shipped=judged.shipped,
+            dead_lettered=judged.dead_lettered,
+            filtered=judged.filtered,
+            redriven=len(redriven),
+        )
+
+    def judgement(self, records: Sequence[StoredMessage] | None = None) -> Judgement:
+        """Judge by the oracle, and say what is not as it must be."""
+        redriven = self.redriven()
+
+        def judged() -> Iterator[StoredMessage]:
+            for record in records or each_record(self.bootstrap, self.topic):
+                if (record.partition(), record.offset()) not in redriven:
+                    yield record
+
+        return judge(judged, self._expect, self.stored, self.letters())
+
+    def _are_as_they_were(self, redriven: Mapping[tuple[int, int], tuple[int, int]]) -> None:
         content = {
-            (it.partition(), it.offset()): (it.key(), it.value(), it.headers(), it.timestamp()) for it in records
+            (it.partition(), it.offset()): (it.key(), it.value(), it.headers(), it.timestamp())
+            for it in each_record(self.bootstrap, self.topic)
         }
         for was, now in redriven.items():
             assert content[now] == content[was], f"{was} was put back to {now}, and is not as it was"
         assert len(set(redriven.values())) == len(redriven)
-        records = [record for record in records if (record.partition(), record.offset()) not in redriven]
-        outcomes = [self._expect(record) for record in records]
-        expected = Counter(_comparable(outcome) for outcome in outcomes if isinstance(outcome, Shipped))
-        found = Counter(map(_found, self.stored()))
-        missing, unexpected = expected - found, found - expected
-        assert not missing, f"{missing.total()} missing, such as {list(missing)[:2]}; unexpected {list(unexpected)[:2]}"
-        assert not unexpected, f"{unexpected.total()} unexpected or stored twice, such as {list(unexpected)[:3]}"
-        letters = Counter(
-            (record.partition(), record.offset(), outcome.reason.value)
-            for record, outcome in zip(records, outcomes, strict=True)
-            if isinstance(outcome, DeadLettered)
-        )
-        assert buried == letters
-        filtered = sum(isinstance(outcome, Filtered) for outcome in outcomes)
-        dead_lettered = letters.total() + len(redriven)
-        return Counter(shipped=expected.total(), dead_lettered=dead_lettered, filtered=filtered, redriven=len(redriven))
+
+    def verify(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Run `shipper verify`; its numbers must add up, and it ends with this code."""
+        own = ("verify", "--config", str(self.config), "--format", "json")
+        command = [sys.executable, "-m", "shipper", *own, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=2 * WAIT_S, check=False)
+        assert done.returncode == code, done.stderr + done.stdout[-3_000:]
+        found: dict[str, Any] = json.loads(done.stdout)
+        for counts in (found["totals"], *found["partitions"]):
+            assert counts["expected"] == counts["found"] + counts["missing"], counts
+            elsewhere = counts["filtered"] + counts["dead_lettered"] + counts["unseen"]
+            assert counts["records"] == counts["expected"] + elsewhere, counts
+        return found
 
     def _expect(self, record: StoredMessage) -> Outcome:
         return acceptable(record, self.settings, now_ns=time.time_ns())[0]
@@ -209,6 +248,7 @@ class Running:
 
     def __init__(self, shipping: Shipping, arguments: Sequence[str]) -> None:
         self._command = [sys.executable, "-m", "shipper", "run", "--config", str(shipping.config), *arguments]
+        self.shipping = shipping
         self._last_status: dict[str, Any] = {}
         self._log_path = shipping.folder / f"log-{uuid.uuid4().hex[:6]}.jsonl"
 
@@ -262,19 +302,3 @@ class Running:
         """Give the workers' processes, once all of them have one."""
         status = self.wait_for(lambda status: all(worker["pid"] for worker in status["workers"]))
         return [worker["pid"] for worker in status["workers"]]
-
-
-def _comparable(shipped: Shipped) -> tuple[object, ...]:
-    return (
-        tuple(sorted(shipped.labels.items())),
-        shipped.timestamp_ns,
-        shipped.line.decode(),
-        tuple(sorted(shipped.metadata.items())),
-    )
-
-
-def _found(entry: StreamEntry) -> tuple[object, ...]:
-    # These two are what Loki adds of its own.
-    labels = {name: value for name, value in entry.labels.items() if name != "service_name"}
-    metadata = {name: value for name, value in entry.metadata.items() if name != "detected_level"}
-    return tuple(sorted(labels.items())), entry.timestamp_ns, entry.line, tuple(sorted(metadata.items()))

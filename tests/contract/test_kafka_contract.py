@@ -165,7 +165,8 @@ def test_the_high_watermark_follows_the_topic_paused_or_not(broker: Broker, join
     member.until(lambda: member.source.high_watermarks()[at] == 10)
     member.source.pause()
     produce(broker.bootstrap, topic, lines(10))
-    assert member.source.high_watermarks()[at] == 10
+    # A fetch that was under way when it paused may know the new end already.
+    assert member.source.high_watermarks()[at] in (10, 20)
     member.skipped_s += 5
     assert member.source.high_watermarks()[at] == 20
 
