@@ -159,7 +159,10 @@ class Shipping:
         return Counter(found)
 
     def judge(self, records: Sequence[StoredMessage] | None = None) -> Counter[str]:
-        """Hold what Loki and the dead letter topic have against the oracle, record by record.
+        """Hold what Loki and the dead letter topic have against the oracle, record by record; then verify.
+
+        Args:
+            records: those that are settled, if these are not all that the topic holds.
 
         Returns: how many records were shipped, dead-lettered and filtered.
         """
@@ -177,7 +180,34 @@ class Shipping:
         )
         assert self.letters() == letters
         filtered = sum(isinstance(outcome, Filtered) for outcome in outcomes)
-        return Counter(shipped=expected.total(), dead_lettered=letters.total(), filtered=filtered)
+        judged = Counter(shipped=expected.total(), dead_lettered=letters.total(), filtered=filtered)
+        proved = self.verify()["totals"]
+        assert judged == Counter(
+            shipped=proved["found"], dead_lettered=proved["dead_lettered"], filtered=proved["filtered"]
+        ), proved
+        return judged
+
+    def verify(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Run `shipper verify`; its numbers must add up, and it ends with this code."""
+        command = [
+            sys.executable,
+            "-m",
+            "shipper",
+            "verify",
+            "--config",
+            str(self.config),
+            "--format",
+            "json",
+            *arguments,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        assert done.returncode == code, done.stderr + done.stdout[-3_000:]
+        found: dict[str, Any] = json.loads(done.stdout)
+        for counts in (found["totals"], *found["partitions"]):
+            assert counts["expected"] == counts["found"] + counts["missing"], counts
+            elsewhere = counts["filtered"] + counts["dead_lettered"] + counts["unseen"]
+            assert counts["records"] == counts["expected"] + elsewhere, counts
+        return found
 
     def _expect(self, record: StoredMessage) -> Outcome:
         return acceptable(record, self.settings, now_ns=time.time_ns())[0]

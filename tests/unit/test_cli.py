@@ -13,7 +13,7 @@ from shipper import __version__
 from shipper.cli import main
 from shipper.devstack.server import free_port
 
-COMMANDS = ("run", "check", "topics create", "produce", "demo")
+COMMANDS = ("run", "check", "topics create", "produce", "demo", "verify")
 ROOT = str(Path(__file__).parents[2])
 
 

@@ -1,0 +1,134 @@
+"""The few records and entries that an operator looks at, read once more: the ledger holds no text."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+
+import msgspec
+
+from shipper.kafka.archive import Archive
+from shipper.loki import encode
+from shipper.loki.query import LokiReader
+from shipper.pipeline import Rules, prepare_all
+from shipper.records import RecordBatch, TopicPartition
+from shipper.tools.account import Place
+from shipper.tools.entries import Read
+from shipper.tools.ledger import Rows, row_fingerprint
+
+_LINE_CHARS_MAX = 200
+_GAP_RECORDS = 1_000  # so many are read over rather than sought
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A record that is nowhere; `timestamp` is its entry's, RFC 3339 with nanoseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    timestamp: str
+    labels: dict[str, str]
+    line: str
+
+
+class Unexpected(msgspec.Struct, frozen=True):
+    """An entry in Loki that is there too often, or that no record explains."""
+
+    reason: str
+    timestamp: str
+    labels: dict[str, str]
+    line: str
+
+
+def missing(
+    archive: Archive, rules: Rules, partitions: Sequence[TopicPartition], places: Sequence[Place]
+) -> list[Missing]:
+    """Read these records again, and say what they would have become.
+
+    Args:
+        archive: where they lie.
+        rules: the compiled settings.
+        partitions: by the index that places have.
+        places: sorted.
+    """
+    wanted = {(partitions[place.partition], place.offset) for place in places}
+    found = {}
+    for ranges in _rounds(partitions, places):
+        for batch in archive.read(ranges):
+            for message in batch.messages:
+                at = (TopicPartition(batch.topic, message.partition()), message.offset())
+                if at in wanted:
+                    found[at] = _missing(RecordBatch(batch.topic, [message]), rules)
+    return [found[at] for at in sorted(found)]
+
+
+def _rounds(partitions: Sequence[TopicPartition], places: Sequence[Place]) -> Iterator[dict[TopicPartition, range]]:
+    """Yield ranges to read, one of a partition at a time."""
+    runs: dict[TopicPartition, list[range]] = {}
+    for index, group in groupby(places, key=lambda place: place.partition):
+        of_partition = runs.setdefault(partitions[index], [])
+        for _, offset in group:
+            if of_partition and offset - of_partition[-1].stop <= _GAP_RECORDS:
+                of_partition[-1] = range(of_partition[-1].start, offset + 1)
+            else:
+                of_partition.append(range(offset, offset + 1))
+    while runs:
+        yield {at: of_partition.pop(0) for at, of_partition in runs.items()}
+        runs = {at: of_partition for at, of_partition in runs.items() if of_partition}
+
+
+def _missing(batch: RecordBatch, rules: Rules) -> Missing:
+    (prepared,) = prepare_all(batch, rules, now_ns=0)
+    message, streams = batch.messages[0], prepared.streams
+    at = (batch.topic, message.partition(), message.offset())
+    if not len(streams):
+        reason = prepared.rejected[0].reason.value if prepared.rejected else "filtered"
+        line = (message.value() or b"").decode(errors="replace")
+        return Missing(*at, f"no dead letter ({reason})", time_text(message.timestamp()[1] * 10**6), {}, _cut(line))
+    timestamp_ns, starts, ends = encode.read_headers(streams)
+    line = streams.entries[starts[0] : ends[0]].decode()
+    labels = next(labels for labels, size in zip(streams.labels, streams.bounds[1:], strict=True) if size)
+    return Missing(*at, "not in Loki", time_text(int(timestamp_ns[0])), _labels(labels.decode()), _cut(line))
+
+
+def unexpected(reader: LokiReader, read: Read, selector: str, rows: Mapping[str, Sequence[Rows]]) -> list[Unexpected]:
+    """Read these entries again.
+
+    Args:
+        reader: where they lie.
+        read: makes fingerprints of entries.
+        selector: of all streams in question.
+        rows: the rows of entries in the ledger, by the reason that is told.
+    """
+    reasons = {
+        (int(row["where"]), row_fingerprint(row)): reason
+        for reason, arrays in rows.items()
+        for array in arrays
+        for row in array
+    }
+    told = []
+    for at_ns in sorted({at_ns for at_ns, _ in reasons}):
+        for entry in reader.entries(selector, at_ns, at_ns + 1):
+            (fingerprint,) = read.fingerprints([entry])
+            # Once each, however many copies there are.
+            if reason := reasons.pop((at_ns, fingerprint), None):
+                told.append(Unexpected(reason, time_text(at_ns), read.labels(entry), _cut(entry.line)))
+    return told
+
+
+def time_text(time_ns: int) -> str:
+    """Write a time as RFC 3339 with nanoseconds."""
+    seconds, nanos = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
+
+
+def _labels(text: str) -> dict[str, str]:
+    # The escapes of label strings are a part of JSON's.
+    return {match[1]: json.loads(f'"{match[2]}"') for match in _LABEL.finditer(text)}
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _LINE_CHARS_MAX else line[: _LINE_CHARS_MAX - 1] + "…"
