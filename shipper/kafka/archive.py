@@ -31,7 +31,12 @@ Offsets = dict[TopicPartition, int]
 _QUEUE_BYTES_MAX = 16 * 1024 * 1024
 _READ_RECORDS, _READ_BYTES, _READ_WAIT_S = 10_000, 4 * 1024 * 1024, 0.1
 _ASK_S, _ASK_AGAIN_S = 5.0, 0.2
-_FINAL = frozenset({"UNKNOWN_TOPIC_OR_PART", "TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"})
+_UNKNOWN = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"})
+_FINAL = _UNKNOWN | frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"})
+
+
+class UnknownTopicError(KafkaUnavailableError):
+    """There is no such topic, or it is hidden from us."""
 
 
 class Archive:
@@ -66,6 +71,13 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
+
+    def has(self, topic: str) -> bool:
+        """Ask whether there is such a topic."""
+        try:
+            return bool(self.partitions([topic]))
+        except UnknownTopicError:
+            return False
 
     def partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
         """Ask for the partitions of topics."""
@@ -163,4 +175,5 @@ class Archive:
             time.sleep(_ASK_AGAIN_S)
 
     def _failure(self, error: KafkaError) -> KafkaUnavailableError:
-        return KafkaUnavailableError(explain(self._complaints.cause_of(error), self._kafka.bootstrap_servers))
+        kind = UnknownTopicError if error.name() in _UNKNOWN else KafkaUnavailableError
+        return kind(explain(self._complaints.cause_of(error), self._kafka.bootstrap_servers))

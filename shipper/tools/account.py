@@ -1,23 +1,15 @@
 """What became of the records of Kafka, as far as Kafka alone can tell; the rest goes into the ledger."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
 from shipper.records import Bools, Int64s, Prepared, StreamSet, TopicPartition
 from shipper.tools import entries
-from shipper.tools.ledger import Kind, Ledger, rows_of
+from shipper.tools.ledger import Kind, Ledger, Place, rows_of
 from shipper.tools.letters import Letters
 
 _DAY_NS = 86_400 * 10**9
-
-
-class Place(NamedTuple):
-    """A record: the index of its partition, and its offset."""
-
-    partition: int
-    offset: int
 
 
 class Account:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shipper.records import Bools, Int64s
-from shipper.tools.ledger import Kind, Rows
+from shipper.tools.ledger import Kind, Place, Rows
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Comparison:
         surplus: copies of entries over the number of records that they stand for.
         collapsed: records that share an entry: Loki keeps equal entries of a stream once.
         unexplained: entries that no record explains.
-        missing_at: (partition, offset) of the first of the missing.
+        missing_at: the first of the missing.
         surplus_rows: rows of the first surplus entries.
         unexplained_rows: rows of the first entries that no record explains.
     """
@@ -37,7 +37,7 @@ class Comparison:
     surplus: Int64s = field(init=False)
     collapsed: int = 0
     unexplained: int = 0
-    missing_at: list[tuple[int, int]] = field(default_factory=list)
+    missing_at: list[Place] = field(default_factory=list)
     surplus_rows: list[Rows] = field(default_factory=list)
     unexplained_rows: list[Rows] = field(default_factory=list)
 
@@ -51,8 +51,8 @@ class Comparison:
             if len(rows):
                 self._compare(rows)
 
-    def list_missing(self, places: Iterable[tuple[int, int]]) -> None:
-        """Add to the listed ones; only the first by partition and offset are kept."""
+    def list_missing(self, places: Iterable[Place]) -> None:
+        """Add to those that are listed; only the first by partition and offset are kept."""
         self.missing_at = sorted([*self.missing_at, *places])[: self.listed_max]
 
     def _compare(self, rows: Rows) -> None:
@@ -74,7 +74,7 @@ class Comparison:
         self.buried += self._by_partition(rows, buried & ~in_both)
         self.in_both += self._by_partition(rows, in_both)
         lost = rows[due & ~is_stored]
-        self.list_missing(zip(lost["partition"].tolist(), lost["where"].tolist(), strict=True))
+        self.list_missing(map(Place, lost["partition"].tolist(), lost["where"].tolist()))
 
         explained = records > 0
         promised = records - copies[Kind.BURIED]

@@ -2,22 +2,26 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
 import msgspec
 
+from shipper.errors import CannotStartError
 from shipper.kafka.archive import Archive
 from shipper.loki import encode
 from shipper.loki.query import LokiReader
 from shipper.pipeline import Rules, prepare_all
 from shipper.records import RecordBatch, TopicPartition
-from shipper.tools.account import Place
-from shipper.tools.entries import Read
-from shipper.tools.ledger import Rows, row_fingerprint
+from shipper.tools.entries import Read, of_streams
+from shipper.tools.ledger import Place, Rows, row_fingerprint
+
+IsStored = Callable[[str, int, bytes], bool]
+"""Takes a stream's labels, a timestamp in nanoseconds, and a fingerprint."""
 
 _LINE_CHARS_MAX = 200
+_SECOND_LOOKS_MAX = 100
 _GAP_RECORDS = 1_000  # so many are read over rather than sought
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -43,25 +47,33 @@ class Unexpected(msgspec.Struct, frozen=True):
     line: str
 
 
+class IncompleteAnswerError(CannotStartError):
+    """Loki gives an entry that it left out before: its answers prove nothing."""
+
+
 def missing(
-    archive: Archive, rules: Rules, partitions: Sequence[TopicPartition], places: Sequence[Place]
+    archive: Archive, rules: Rules, partitions: Sequence[TopicPartition], places: Sequence[Place], is_stored: IsStored
 ) -> list[Missing]:
-    """Read these records again, and say what they would have become.
+    """Read these records again, say what they would have become, and look once more for the entries of some.
 
     Args:
         archive: where they lie.
         rules: the compiled settings.
         partitions: by the index that places have.
         places: sorted.
+        is_stored: asks Loki for one entry.
+
+    Raises: IncompleteAnswerError.
     """
     wanted = {(partitions[place.partition], place.offset) for place in places}
-    found = {}
+    found: dict[tuple[TopicPartition, int], Missing] = {}
     for ranges in _rounds(partitions, places):
         for batch in archive.read(ranges):
             for message in batch.messages:
                 at = (TopicPartition(batch.topic, message.partition()), message.offset())
                 if at in wanted:
-                    found[at] = _missing(RecordBatch(batch.topic, [message]), rules)
+                    looks = len(found) < _SECOND_LOOKS_MAX
+                    found[at] = _missing(RecordBatch(batch.topic, [message]), rules, is_stored if looks else None)
     return [found[at] for at in sorted(found)]
 
 
@@ -80,18 +92,25 @@ def _rounds(partitions: Sequence[TopicPartition], places: Sequence[Place]) -> It
         runs = {at: of_partition for at, of_partition in runs.items() if of_partition}
 
 
-def _missing(batch: RecordBatch, rules: Rules) -> Missing:
+def _missing(batch: RecordBatch, rules: Rules, is_stored: IsStored | None) -> Missing:
     (prepared,) = prepare_all(batch, rules, now_ns=0)
     message, streams = batch.messages[0], prepared.streams
     at = (batch.topic, message.partition(), message.offset())
     if not len(streams):
-        reason = prepared.rejected[0].reason.value if prepared.rejected else "filtered"
+        reason = prepared.rejected[0].reason.value
         line = (message.value() or b"").decode(errors="replace")
         return Missing(*at, f"no dead letter ({reason})", time_text(message.timestamp()[1] * 10**6), {}, _cut(line))
-    timestamp_ns, starts, ends = encode.read_headers(streams)
-    line = streams.entries[starts[0] : ends[0]].decode()
-    labels = next(labels for labels, size in zip(streams.labels, streams.bounds[1:], strict=True) if size)
-    return Missing(*at, "not in Loki", time_text(int(timestamp_ns[0])), _labels(labels.decode()), _cut(line))
+    (fingerprint,), (timestamp_ns,) = of_streams(streams)
+    _, (start,), (end,) = encode.read_headers(streams)
+    line = streams.entries[start:end].decode()
+    labels = next(labels for labels, size in zip(streams.labels, streams.bounds[1:], strict=True) if size).decode()
+    if is_stored and is_stored(labels, int(timestamp_ns), fingerprint):
+        raise IncompleteAnswerError(
+            f"Loki gives the entry of {batch.place(0)}, which it left out when it was asked for all: its answers are "
+            "incomplete; look at its log, raise server.grpc_server_max_send_msg_size and …_recv_msg_size there, and "
+            "verify again"
+        )
+    return Missing(*at, "not in Loki", time_text(int(timestamp_ns)), _labels(labels), _cut(line))
 
 
 def unexpected(reader: LokiReader, read: Read, selector: str, rows: Mapping[str, Sequence[Rows]]) -> list[Unexpected]:

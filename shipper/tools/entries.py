@@ -6,6 +6,8 @@ Both sides come to this form by ways of their own: what they share is the form, 
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from struct import Struct
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from shipper.transform.label import label_string
 _ADDED_LABELS = frozenset({"service_name", "__stream_shard__"})
 """Labels that Loki adds by itself: where none is configured, and to the streams that it shards."""
 _ADDED_METADATA = frozenset({"detected_level"})
+_HEAD = Struct("<qq")
 _LOW_BITS = 0x7F
 _LABELS_KEPT = 10_000
 
@@ -61,13 +64,13 @@ class Read:
 
     def _fingerprint(self, entry: StreamEntry) -> bytes:
         line = entry.line.encode()
-        head = entry.timestamp_ns.to_bytes(8, "little", signed=True) + len(line).to_bytes(8, "little")
-        pairs = (
-            _pair(name.encode(), entry.metadata[name].encode())
-            for name in sorted(entry.metadata)
-            if name not in self._added_metadata
-        )
-        return fingerprint(self._label_string(entry), head, line, *pairs)
+        parts = [self._label_string(entry), _HEAD.pack(entry.timestamp_ns, len(line)), line]
+        for name in sorted(entry.metadata):
+            if name not in self._added_metadata:
+                label, value = _label(name), entry.metadata[name].encode()
+                size = _varint(len(value))
+                parts += (b"\x1a", _varint(len(label) + len(size) + len(value)), label, size, value)
+        return fingerprint(*parts)
 
     def _label_string(self, entry: StreamEntry) -> bytes:
         """Write labels once for the entries that share them; what is kept of them here keeps their identity."""
@@ -79,12 +82,13 @@ class Read:
         return kept[1]
 
 
-def _pair(name: bytes, value: bytes) -> bytes:
-    """Return a pair as field 3 of EntryAdapter (pkg/push/push.proto of Grafana Loki)."""
-    inner = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(value)) + value
-    return b"\x1a" + _varint(len(inner)) + inner
+@lru_cache
+def _label(name: str) -> bytes:
+    """Return the name of a pair: field 3 of EntryAdapter up to its value (pkg/push/push.proto of Grafana Loki)."""
+    return b"\x0a" + _varint(len(name.encode())) + name.encode() + b"\x12"
 
 
+@lru_cache(1024)
 def _varint(value: int) -> bytes:
     parts = []
     while value > _LOW_BITS:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from hashlib import blake2b
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,13 @@ class Kind(IntEnum):
     """A record that is not judged; it explains an entry."""
     FOUND = 4
     """An entry that Loki holds."""
+
+
+class Place(NamedTuple):
+    """A record: the index of its partition, and its offset."""
+
+    partition: int
+    offset: int
 
 
 class LedgerFullError(ShipperError):
