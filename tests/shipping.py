@@ -200,7 +200,7 @@ class Shipping:
             "json",
             *arguments,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=2 * WAIT_S, check=False)
         assert done.returncode == code, done.stderr + done.stdout[-3_000:]
         found: dict[str, Any] = json.loads(done.stdout)
         for counts in (found["totals"], *found["partitions"]):

@@ -45,21 +45,13 @@ class Promised:
 
     Attributes:
         judged: the range of offsets of each partition.
-        highs: where each partition ended at that time.
         is_whole: whether the topics are judged from their very first record on, and all of them.
         cannot_see: sentences about what lies outside.
     """
 
     judged: dict[TopicPartition, range]
-    highs: Offsets
     is_whole: bool
     cannot_see: list[str] = field(default_factory=list)
-
-    def ranges(self) -> dict[TopicPartition, range]:
-        """Return what is to be read: what is judged, and of whole topics the rest too, which explains entries."""
-        if not self.is_whole:
-            return self.judged
-        return {at: range(span.start, max(span.stop, self.highs[at])) for at, span in self.judged.items()}
 
 
 def promised(archive: Archive, settings: Settings, wanted: Wanted) -> Promised:
@@ -93,7 +85,7 @@ def promised(archive: Archive, settings: Settings, wanted: Wanted) -> Promised:
     for at in partitions:
         stop = min(stops[at], highs[at], max(committed[at], 0))
         judged[at] = range(start := max(starts[at], lows[at]), max(start, stop))
-    found = Promised(judged, highs, wanted.is_everything and not any(lows.values()))
+    found = Promised(judged, wanted.is_everything and not any(lows.values()))
     found.cannot_see.extend(_deleted(partitions, lows, starts, asked=wanted.from_offset is not None))
     found.cannot_see.extend(_uncommitted(settings, partitions, stops, highs, judged))
     if settings.kafka.start == "latest" and wanted.since_ns is None and wanted.from_offset is None:

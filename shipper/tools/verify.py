@@ -6,7 +6,7 @@
     entries, by pages ───────────────────▶ └────────┘
 
 The order matters. What is committed is asked first, and letters and entries are read later: all that was promised
-must be there by then. What came to Kafka meanwhile is read last: it explains entries that nobody promised yet.
+must be there by then. What follows it in Kafka is read last: it explains entries that nobody promised yet.
 
 Records are worked out without limits of age: what was in time when it was shipped is too old today. Such a record may
 have ended in Loki or in the dead letter topic, and only these two can tell.
@@ -91,7 +91,7 @@ def compare(
         letters, unseen_letters = _letters(archive, settings.dead_letter.topic, promise, progress)
         account = Account(promise.judged, letters, ledger, horizon_ns=visible.horizon_ns, listed_max=listed_max)
         rules = Rules.compile(_ageless(settings))
-        _take(archive, promise.ranges(), rules, account, progress)
+        _take(archive, promise.judged, rules, account, progress)
         deleted = _deleted_meanwhile(archive, promise, account)
         is_whole = promise.is_whole and not deleted
         stored = _Stored(reader, settings)
@@ -163,9 +163,9 @@ def _deleted_meanwhile(archive: Archive, promise: Promised, account: Account) ->
 
 
 def _meanwhile(archive: Archive, promise: Promised) -> dict[TopicPartition, range]:
-    """Return what came to Kafka while we read: Loki may have had it already."""
+    """Return what follows what is judged, up to now: Loki may have had it already."""
     highs = archive.highs(list(promise.judged))
-    return {at: range(span.stop, max(span.stop, highs[at])) for at, span in promise.ranges().items()}
+    return {at: range(span.stop, max(span.stop, highs[at])) for at, span in promise.judged.items()}
 
 
 def _all_that_loki_takes(settings: Settings, now_ns: int) -> tuple[int, int]:

@@ -267,7 +267,10 @@ def test_a_letter_is_found_by_the_last_coordinates_that_it_bears() -> None:
     broken = letter_of(TEN[5], 3)
     broken_pairs = [(name, b"x" if name == "dlq.offset" else value) for name, value in broken.headers() or ()]
     broken = StoredMessage(b"", ("logs.dlq", 0, 3), pairs=broken_pairs)
-    letters = Letters([RecordBatch("logs.dlq", [first, nobodys, broken])], [AT])
+    # One that says where a letter's record was put back is no letter.
+    note = letter_of(TEN[7], 4)
+    note = StoredMessage(b"", ("logs.dlq", 0, 4), pairs=list(note.headers() or ())[2:])
+    letters = Letters([RecordBatch("logs.dlq", [first, nobodys, broken, note])], [AT])
     assert letters.have(RecordBatch("logs", TEN)).tolist() == [offset == 3 for offset in range(10)]
     # A letter about a letter, as of a record that was put back with its headers: the later ones count.
     about_letter = Letters([RecordBatch("logs.dlq", [again])], [AT, TopicPartition("logs.dlq", 0)])
