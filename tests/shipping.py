@@ -159,13 +159,14 @@ class Shipping:
         return Counter(found)
 
     def judge(self, records: Sequence[StoredMessage] | None = None) -> Counter[str]:
-        """Hold what Loki and the dead letter topic have against the oracle, record by record; then verify.
+        """Hold what Loki and the dead letter topic have against the oracle, record by record; verify too.
 
         Args:
             records: those that are settled, if these are not all that the topic holds.
 
         Returns: how many records were shipped, dead-lettered and filtered.
         """
+        of_all = records is None
         records = records or read_topic(self.bootstrap, self.topic)
         outcomes = [self._expect(record) for record in records]
         expected = Counter(_comparable(outcome) for outcome in outcomes if isinstance(outcome, Shipped))
@@ -181,10 +182,11 @@ class Shipping:
         assert self.letters() == letters
         filtered = sum(isinstance(outcome, Filtered) for outcome in outcomes)
         judged = Counter(shipped=expected.total(), dead_lettered=letters.total(), filtered=filtered)
-        proved = self.verify()["totals"]
-        assert judged == Counter(
-            shipped=proved["found"], dead_lettered=proved["dead_lettered"], filtered=proved["filtered"]
-        ), proved
+        if of_all:
+            proved = self.verify()["totals"]
+            assert judged == Counter(
+                shipped=proved["found"], dead_lettered=proved["dead_lettered"], filtered=proved["filtered"]
+            ), proved
         return judged
 
     def verify(self, *arguments: str, code: int = 0) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from shipper.tools.verify import verify
 
 _SHOWN_MAX = 20
 _LISTED_MAX = 1_000
+_TABLE_WIDTH_MIN = 160
 _COLUMNS = ("records", "expected", "found", "missing", "unexpected", "filtered", "dead_lettered", "unseen")
 _BAD = ("missing", "unexpected")
 
@@ -117,7 +118,9 @@ def _show(found: Findings, console: Console) -> None:
         offsets = f"{tally.first_offset:,} … {tally.next_offset - 1:,}" if tally.records else "none"
         table.add_row(f"{tally.topic}/{tally.partition}", offsets, *_cells(tally))
     table.add_row("all", "", *_cells(found.totals), style="bold")
-    console.print(table, width=max(console.width, 120), crop=False, soft_wrap=True)
+    # Better that a terminal breaks a long row than that a number is cut off.
+    wide = Console(file=console.file, width=max(console.width, _TABLE_WIDTH_MIN), highlight=False)
+    wide.print(table, crop=False)
     console.print()
     _list(found, console)
     for sentence in found.cannot_see:

@@ -151,7 +151,7 @@ class LokiReader:
         while start_ns < end_ns:
             stop_ns = min(start_ns + span_ns, end_ns)
             try:
-                found, answer_bytes = self._page(selector, start_ns, stop_ns, size)
+                found, answer_bytes = self._page(selector, start_ns, stop_ns, size, smaller=size > _PAGE_MIN)
             except _TooLongError:
                 if span_ns <= 1:
                     raise
@@ -204,8 +204,10 @@ class LokiReader:
         """Count the entries from `start_ns` up to, not including, `end_ns`; raises LokiQueryError."""
         return self.counts_by((), selector, start_ns, end_ns).get((), 0)
 
-    def _page(self, query: str, start_ns: int, end_ns: int, limit: int) -> tuple[list[StreamEntry], int]:
-        """Return the entries of one answer, and its size in bytes."""
+    def _page(
+        self, query: str, start_ns: int, end_ns: int, limit: int, *, smaller: bool = False
+    ) -> tuple[list[StreamEntry], int]:
+        """Return the entries of one answer, and its size in bytes; `smaller`: raise where a smaller one may come."""
         parameters: dict[str, str | int] = {
             "query": query,
             "start": start_ns,
@@ -214,7 +216,7 @@ class LokiReader:
             "direction": "forward",
         }
         url = f"{self._url}{_API}/query_range"
-        body: bytes = self._retrying_page(self._get_once, url, parameters)
+        body: bytes = (self._retrying_page if smaller else self._retrying)(self._get_once, url, parameters)
         streams = self._decoded(url, body, Answer[Result[Stream]]).data.result
         found = [
             StreamEntry(stream.stream, int(value.timestamp_ns), value.line, value.categories.structured_metadata)

@@ -99,9 +99,9 @@ def _varint(value: int) -> bytes:
 
 def matching(settings: Settings) -> str:
     """Return the selector of all streams that this configuration can write to."""
-    # A dot matches no line break without the flag.
+    # Without the flag, a dot matches no line break.
     fixed = [f"{name}={_quoted(value)}" for name, value in settings.labels.static.items()]
-    return "{" + ", ".join(sorted([*fixed, *(f'{name}=~"(?s).+"' for name in settings.labels.fields)])) + "}"
+    return "{" + ", ".join(sorted([*fixed, *(f'{name}=~"(?s:.+)"' for name in settings.labels.fields)])) + "}"
 
 
 def _quoted(value: str) -> str:

@@ -54,12 +54,24 @@ class Promised:
     cannot_see: list[str] = field(default_factory=list)
 
 
+def topics_of(settings: Settings, wanted: Wanted) -> Sequence[str]:
+    """Return the topics that are meant. Raises ConfigError if what was asked cannot be."""
+    topics = settings.kafka.topics
+    if wanted.topic is not None and wanted.topic not in topics:
+        raise ConfigError(f"--topic {wanted.topic} is none of kafka.topics: {', '.join(topics)}")
+    if (wanted.from_offset is not None or wanted.to_offset is not None) and wanted.partition is None:
+        raise ConfigError("--from-offset and --to-offset want --partition: every partition counts its own offsets")
+    if wanted.partition is not None and wanted.topic is None and len(topics) > 1:
+        raise ConfigError(f"--partition wants --topic, one of {', '.join(topics)}")
+    return [wanted.topic] if wanted.topic else topics
+
+
 def promised(archive: Archive, settings: Settings, wanted: Wanted) -> Promised:
     """Ask Kafka for the range of each partition: from where it begins up to what is committed, or what was asked.
 
     Raises: KafkaUnavailableError; ConfigError if what was asked is not there; CannotStartError if nothing is promised.
     """
-    topics = _topics(settings, wanted)
+    topics = topics_of(settings, wanted)
     partitions = archive.partitions(topics)
     if wanted.partition is not None:
         partitions = [at for at in partitions if at.partition == wanted.partition]
@@ -107,17 +119,6 @@ def parse_time(text: str, now_ns: int) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1_000) * _NS_PER_MS
-
-
-def _topics(settings: Settings, wanted: Wanted) -> Sequence[str]:
-    topics = settings.kafka.topics
-    if wanted.topic is not None and wanted.topic not in topics:
-        raise ConfigError(f"--topic {wanted.topic} is none of kafka.topics: {', '.join(topics)}")
-    if (wanted.from_offset is not None or wanted.to_offset is not None) and wanted.partition is None:
-        raise ConfigError("--from-offset and --to-offset want --partition: every partition counts its own offsets")
-    if wanted.partition is not None and wanted.topic is None and len(topics) > 1:
-        raise ConfigError(f"--partition wants --topic, one of {', '.join(topics)}")
-    return [wanted.topic] if wanted.topic else topics
 
 
 def _offsets_at(archive: Archive, partitions: Sequence[TopicPartition], time_ns: int, highs: Offsets) -> Offsets:

@@ -30,7 +30,7 @@ from shipper.tools.comparison import Comparison
 from shipper.tools.findings import Findings, Tally
 from shipper.tools.ledger import Kind, Ledger, Rows, rows_of
 from shipper.tools.letters import Letters
-from shipper.tools.promised import Promised, Wanted, promised
+from shipper.tools.promised import Promised, Wanted, promised, topics_of
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being read, how many there were so far, and how many there will be about."""
@@ -61,6 +61,7 @@ def verify(settings: Settings, wanted: Wanted, *, now_ns: int, listed_max: int, 
 
     Raises: ConfigError, KafkaUnavailableError, CannotStartError, LokiQueryError, LedgerFullError, with the way out.
     """
+    topics_of(settings, wanted)
     http, loki = session(settings.loki), settings.loki
     # Before anything else is read, so that a Loki that is not there is said at once.
     LokiReader(loki.url, session=http, retry_deadline_s=_REACH_S, timeout_s=loki.timeout_s).labels(

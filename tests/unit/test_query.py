@@ -224,7 +224,9 @@ def test_a_loki_that_never_answers_is_given_up_at_the_smallest_page() -> None:
     reader, adapter = _reader(answer)
     with pytest.raises(LokiQueryError, match="gave no answer that can be used"):
         list(reader.entries("{}", 0, 1000))
-    assert [asked["limit"] for asked in adapter.asked] == ["5000", "625", "78", "9", "2"]
+    limits = [asked["limit"] for asked in adapter.asked]
+    assert list(dict.fromkeys(limits)) == ["5000", "625", "78", "9", "2"]
+    assert limits.count("2") > 1, "the smallest one is asked for again: Loki may only be slow"
 
 
 def test_one_entry_that_loki_cannot_send_is_an_error_with_the_way_out() -> None:

@@ -284,6 +284,6 @@ def test_spans_are_joined_over_small_gaps_and_nothing_is_left_out() -> None:
 
 
 def test_the_selector_holds_all_streams_of_a_configuration_and_escapes_its_texts() -> None:
-    assert matching(SETTINGS) == '{level=~"(?s).+", service=~"(?s).+"}'
+    assert matching(SETTINGS) == '{level=~"(?s:.+)", service=~"(?s:.+)"}'
     labels = Labels(fields={"level": "level"}, static={"env": 'te"st\\'})
-    assert matching(Settings(labels=labels)) == r'{env="te\"st\\", level=~"(?s).+"}'
+    assert matching(Settings(labels=labels)) == r'{env="te\"st\\", level=~"(?s:.+)"}'
