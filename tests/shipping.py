@@ -286,6 +286,13 @@ class Running:
         assert totals["consumed"] == settled + totals["in_flight"], totals
         return status
 
+    def metric(self, name: str, **labels: str) -> list[float]:
+        """The samples of a metric that have these labels, as /metrics has them."""
+        with urlopen(f"{self.url}/metrics", timeout=10) as answer:  # noqa: S310 - http, ours
+            families = text_string_to_metric_families(answer.read().decode())
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return [sample.value for sample in samples if labels.items() <= sample.labels.items()]
+
     def wait_for(self, reached: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Look at the status until it is as it should be."""
         return self.until(lambda: status if reached(status := self.status()) else None)

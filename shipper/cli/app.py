@@ -9,7 +9,7 @@ outside is not as it must be, 130 Ctrl-C (`shipper run` drains instead, once it 
 import os
 import sys
 from functools import partial
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 from rich.console import Console
@@ -155,6 +155,63 @@ def demo(
     from shipper.devstack import demo as demonstration
 
     raise typer.Exit(demonstration.run(records=records, keep=keep, kafka=kafka, loki=loki, console=_console()))
+
+
+@app.command(
+    epilog=_examples(
+        "shipper verify",
+        "shipper verify --since 2h --until 1h   (by Kafka's timestamps)",
+        "shipper verify --since 2026-11-24T06:00:00Z --format json",
+        "shipper verify --partition 3 --from-offset 1000 --to-offset 2000",
+    )
+)
+def verify(
+    *,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    topic: Annotated[
+        Optional[str],  # noqa: UP045 - as above
+        typer.Option(help="One of kafka.topics; else all of them."),
+    ] = None,
+    since: Annotated[
+        Optional[str],  # noqa: UP045 - as above
+        typer.Option(metavar="TIME", help="From the first record of this time on: RFC 3339, or 15m, 1h, 2d ago."),
+    ] = None,
+    until: Annotated[
+        Optional[str],  # noqa: UP045 - as above
+        typer.Option(metavar="TIME", help="Up to the first record of this time, without it."),
+    ] = None,
+    partition: Annotated[
+        Optional[int],  # noqa: UP045 - as above
+        typer.Option(min=0, help="This partition alone."),
+    ] = None,
+    from_offset: Annotated[
+        Optional[int],  # noqa: UP045 - as above
+        typer.Option(min=0, help="From this offset on; wants --partition."),
+    ] = None,
+    to_offset: Annotated[
+        Optional[int],  # noqa: UP045 - as above
+        typer.Option(min=0, help="Up to this offset, without it; wants --partition."),
+    ] = None,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", help="For people, or for programs.")] = "table",
+) -> None:
+    """Prove that Loki holds what Kafka held: work out again what it must hold, read it back, compare entry by entry.
+
+    Exit code 0: nothing is missing or unexpected, 1: something is, 2: configuration, 3: Kafka or Loki.
+    """
+    from shipper.cli import verify as verifying
+    from shipper.config import load
+
+    code = verifying.run(
+        load(config, env=os.environ, overrides=overrides or ()),
+        topic=topic,
+        partition=partition,
+        offsets=(from_offset, to_offset),
+        times=(since, until),
+        as_json=form == "json",
+        console=_console(),
+    )
+    raise typer.Exit(code)
 
 
 def run_app() -> None:

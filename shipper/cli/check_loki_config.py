@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from shipper.cli.finding import Finding, Mark
+from shipper.loki.server_config import parse_limit, plain_values, split_sections
 from shipper.settings import Limits, Loki
 
 # An ingester answers a query in messages of so many entries (`queryBatchSize` in Loki's pkg/ingester/instance.go).
@@ -23,25 +24,20 @@ def findings(loki: Loki, text: str) -> Iterator[Finding]:
         loki: our settings.
         text: the answer to `/config`: YAML, as Loki writes it, with every key.
     """
-    sections = dict(re.findall(r"^(\w+):((?: .*)?(?:\n(?:[ -].*)?)*)", text, re.MULTILINE))
+    sections = split_sections(text)
     if "limits_config" not in sections:
         told = "not readable from here; compare [loki.limits] with its limits_config by hand"
         yield Finding(Mark.NOTE, "Loki limits", told)
         return
     yield from _limits(loki, sections["limits_config"])
     yield from _sharding(sections["limits_config"])
-    yield from _stream_rate(_values(sections["limits_config"]))
-    yield from _long_lines(loki, _values(sections.get("server", "")))
+    yield from _stream_rate(plain_values(sections["limits_config"]))
+    yield from _long_lines(loki, plain_values(sections.get("server", "")))
     yield from _old_entries(loki, sections)
 
 
-def _values(section: str) -> dict[str, str]:
-    """Return the keys of a section that have plain values."""
-    return dict(re.findall(r"^  (\w+): (\S+)$", section, re.MULTILINE))
-
-
 def _limits(loki: Loki, section: str) -> Iterator[Finding]:
-    theirs = _values(section)
+    theirs = plain_values(section)
     sentences = [*compare_limits(loki.limits, theirs)]
     burst_bytes = float(theirs.get("ingestion_burst_size_mb", "inf")) * 1024**2
     for sentence in sentences:
@@ -84,16 +80,6 @@ def compare_limits(ours: Limits, theirs: dict[str, str]) -> Iterator[str]:
                 f"{name} is {theirs[name]} there, and loki.limits.{key} is {value:,.10g} here: what lies between costs "
                 f"pushes that are refused; set it to {limit:g}"
             )
-
-
-def parse_limit(text: str) -> float:
-    """Return a limit of Loki's as a plain number: `256KB` in bytes, `1h30m` in seconds, `15` as it is; 0 if unknown."""
-    if size := re.fullmatch(r"([\d.]+)([KMGT]?)B", text):
-        return float(size[1]) * 1024.0 ** "_KMGT".index(size[2] or "_")
-    if re.fullmatch(r"(\d+(ms|[smhdwy]))+", text):
-        seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
-        return float(sum(int(part[1]) * seconds[part[2]] for part in re.finditer(r"(\d+)(ms|[smhdwy])", text)))
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
 
 
 def _sharding(section: str) -> Iterator[Finding]:
@@ -145,7 +131,7 @@ def _long_lines(loki: Loki, server: dict[str, str]) -> Iterator[Finding]:
 def _old_entries(loki: Loki, sections: dict[str, str]) -> Iterator[Finding]:
     """Look at how far back the one process of a monolithic Loki looks into chunks that it has not flushed."""
     stores = re.findall(r"^    object_store: (\S+)$", sections.get("schema_config", ""), re.MULTILINE)
-    period = _values(sections.get("ingester", "")).get("query_store_max_look_back_period", "-1ns")
+    period = plain_values(sections.get("ingester", "")).get("query_store_max_look_back_period", "-1ns")
     # With another store it cannot be set; a negative one means without limit.
     if sections.get("target", "").strip() != "all" or stores[-1:] != ["filesystem"] or period.startswith("-"):
         return

@@ -49,6 +49,14 @@ def high_offsets(consumer: Consumer, partitions: Iterable[TopicPartition], timeo
     return _ask(consumer, partitions, _HIGH, timeout_s)
 
 
+def offsets_at(consumer: Consumer, partitions: Iterable[TopicPartition], time_ms: int, timeout_s: float) -> Answers:
+    """Ask for the first offset of this time or later, by Kafka's timestamps; -1 where there is none.
+
+    Raises as `low_offsets` does.
+    """
+    return _ask(consumer, partitions, time_ms, timeout_s)
+
+
 def _ask(consumer: Consumer, partitions: Iterable[TopicPartition], what: int, timeout_s: float) -> Answers:
     asked = kafka_positions(dict.fromkeys(partitions, what))
     return _answers(consumer.offsets_for_times(asked, timeout=timeout_s) if asked else [])

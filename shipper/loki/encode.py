@@ -26,7 +26,9 @@ Bytes = npt.NDArray[np.uint8]
 _NS_PER_S = 1_000_000_000
 _LENGTH_WIDTH = 4  # bytes of a padded varint for lengths: up to 256 MiB
 _TIME_WIDTH = 5  # the same for seconds and nanoseconds: up to 2^35
-_HEADER_WIDTH = 1 + _LENGTH_WIDTH + 3 + _TIME_WIDTH + 1 + _TIME_WIDTH + 1 + _LENGTH_WIDTH
+_SECONDS_AT = 1 + _LENGTH_WIDTH + 3
+_NANOS_AT = _SECONDS_AT + _TIME_WIDTH + 1
+_HEADER_WIDTH = _NANOS_AT + _TIME_WIDTH + 1 + _LENGTH_WIDTH
 _LOW_BITS = 0x7F  # of a varint's byte; the high bit says that more follow
 _RADIX_STREAMS_MAX = 65_536
 _STREAM_OVERHEAD = 16  # tags and lengths of a stream and its label string, at most
@@ -142,6 +144,19 @@ def encode(request: PushRequest) -> bytes:
     return b"".join(parts)
 
 
+def read_headers(streams: StreamSet) -> tuple[Int64s, Int64s, Int64s]:
+    """Read back what stands before each line.
+
+    Returns: each entry's timestamp in nanoseconds, where its line begins in `entries`, and where it ends: there its
+        structured metadata begin.
+    """
+    at = streams.positions[:-1, None] + np.arange(_HEADER_WIDTH)
+    matrix = np.frombuffer(streams.entries, np.uint8)[at].T.astype(np.int64)
+    seconds, nanos = (_read_padded(matrix[first : first + _TIME_WIDTH]) for first in (_SECONDS_AT, _NANOS_AT))
+    line_starts = streams.positions[:-1] + _HEADER_WIDTH
+    return seconds * _NS_PER_S + nanos, line_starts, line_starts + _read_padded(matrix[-_LENGTH_WIDTH:])
+
+
 def compress(body: bytes) -> bytes:
     """Return a body as one snappy block, which is what Loki's push takes (not the framed format)."""
     compressed: bytes = snappy.compress(body)
@@ -174,6 +189,15 @@ def _write_padded(values: Int64s, matrix: Bytes) -> None:
         matrix[index] = (values >> (7 * index)) & _LOW_BITS
         if index < last:
             matrix[index] |= 0x80
+
+
+def _read_padded(matrix: Int64s) -> Int64s:
+    """Return the number that each column of the matrix holds as a varint of `len(matrix)` bytes."""
+    numbers: Int64s = sum(
+        ((row & _LOW_BITS) << (7 * index) for index, row in enumerate(matrix)),
+        start=np.zeros(matrix.shape[1], np.int64),
+    )
+    return numbers
 
 
 def _pairs(metadata: pl.DataFrame) -> pl.Series | None:

@@ -32,6 +32,12 @@ _ROW = ""  # no label can be named so
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", **{chr(code): f"\\u{code:04x}" for code in (*range(32), 127)}})
 
 
+def label_string(labels: Mapping[str, str]) -> bytes:
+    """Write labels as Loki reads them, sorted by name: `{a="b", c="d"}`, byte-identical every time."""
+    pairs = (f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(labels.items()))
+    return ("{" + ", ".join(pairs) + "}").encode()
+
+
 @dataclass(frozen=True)
 class Grouped:
     """Rows by stream.
@@ -128,9 +134,7 @@ class Labeller:
         return [is_found and value != UNKNOWN for is_found, value in zip(found, column, strict=True)]
 
     def _write(self, values: tuple[str, ...]) -> bytes:
-        labels = self._static | dict(zip(self._names, values, strict=True))
-        pairs = (f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(labels.items()))
-        return ("{" + ", ".join(pairs) + "}").encode()
+        return label_string(self._static | dict(zip(self._names, values, strict=True)))
 
     def _cut(self, value: str) -> str:
         return value.encode()[: self._value_bytes_max].decode(errors="ignore")

@@ -2,8 +2,9 @@
 
 import pytest
 
-from shipper.cli.check_loki_config import compare_limits, findings, parse_limit
+from shipper.cli.check_loki_config import compare_limits, findings
 from shipper.cli.finding import Finding, Mark
+from shipper.loki.server_config import parse_limit
 from shipper.settings import Limits, Loki
 
 GOOD = """\

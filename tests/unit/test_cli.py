@@ -14,7 +14,7 @@ from shipper import __version__
 from shipper.cli import main
 from shipper.devstack.server import free_port
 
-COMMANDS = ("run", "check", "topics create", "produce", "demo", "dlq list", "dlq show", "dlq redrive")
+COMMANDS = ("run", "check", "topics create", "produce", "demo", "verify", "dlq list", "dlq show", "dlq redrive")
 ROOT = str(Path(__file__).parents[2])
 
 
@@ -66,6 +66,25 @@ def test_every_command_has_help_that_ends_with_examples(command: str, shipper: S
     examples = lines[lines.index("Examples:") + 1 :]
     assert examples
     assert all("shipper" in example for example in examples)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--since", "yesterday"], 2, "--since 'yesterday' is no time: give RFC 3339"),
+        (["--from-offset", "3"], 2, "want --partition"),
+        (["--topic", "other"], 2, "--topic other is none of kafka.topics: logs"),
+        (["--set", f"loki.url=http://127.0.0.1:{free_port()}"], 3, "gave no answer that can be used"),
+    ],
+)
+def test_what_keeps_verify_from_working_is_one_sentence_with_its_exit_code(
+    arguments: list[str], code: int, says: str, shipper: Shipper
+) -> None:
+    told = shipper("verify", *arguments)
+    assert told.code == code
+    assert told.out == ""
+    assert says in told.err
+    assert "Traceback" not in told.err
 
 
 def test_help_lists_the_commands_and_needs_no_heavy_library(tmp_path: Path) -> None:

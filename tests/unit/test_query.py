@@ -176,3 +176,60 @@ def test_counts_add_the_part_below_a_millisecond_entry_by_entry() -> None:
     reader, adapter = _reader(answer)
     assert reader.counts_by(("a",), "{}", 100, 100 + 2_000_003) == {("b",): 10, ("",): 1000}
     assert adapter.asked[-1]["time"] == str(100 + 2_000_002)
+
+
+# Pages that do not fit into a message between the parts of Loki.
+
+_TOO_LARGE = (500, "rpc error: code = ResourceExhausted desc = trying to send message larger than max (5 vs. 4)")
+
+
+@pytest.mark.parametrize("no_answer", [_TOO_LARGE, None], ids=["refused", "never answered"])
+@pytest.mark.parametrize("fitting", [2, 3, 40, 1_000])
+def test_a_page_that_loki_cannot_send_is_read_in_smaller_ones(no_answer: _Answer | None, fitting: int) -> None:
+    stored = [(n, f"line {n}") for n in range(150)]
+
+    def answer(_: str, asked: Mapping[str, str]) -> _Answer:
+        inside = [one for one in stored if int(asked["start"]) <= one[0] < int(asked["end"])][: int(asked["limit"])]
+        if len(inside) > fitting:
+            if no_answer is None:
+                raise requests.ReadTimeout
+            return no_answer
+        return _streams(*inside)
+
+    reader, adapter = _reader(answer)
+    assert [entry.line for entry in reader.entries("{}", 0, 1000)] == [line for _, line in stored]
+    # Each failure costs a time-out, so few are made: first the way down, then a try to grow after each that fitted.
+    assert len(adapter.asked) <= 5 + 2 * 150
+
+
+def test_pages_are_sized_by_the_bytes_of_the_answers() -> None:
+    stored = [(n, "x" * (40 if n < 3_000 else 20_000)) for n in range(3_200)]
+    sizes: list[int] = []
+
+    def answer(_: str, asked: Mapping[str, str]) -> _Answer:
+        inside = [one for one in stored if int(asked["start"]) <= one[0] < int(asked["end"])][: int(asked["limit"])]
+        status, text = _streams(*inside)
+        sizes.append(len(text))
+        return (status, text) if len(text) < 4_000_000 else _TOO_LARGE
+
+    reader, _ = _reader(answer)
+    assert len(list(reader.entries("{}", 0, 10_000, page=1_000))) == len(stored)
+    assert sum(size >= 4_000_000 for size in sizes) <= 3
+
+
+def test_a_loki_that_never_answers_is_given_up_at_the_smallest_page() -> None:
+    def answer(*_: object) -> _Answer:
+        raise requests.ReadTimeout("timed out")
+
+    reader, adapter = _reader(answer)
+    with pytest.raises(LokiQueryError, match="gave no answer that can be used"):
+        list(reader.entries("{}", 0, 1000))
+    limits = [asked["limit"] for asked in adapter.asked]
+    assert list(dict.fromkeys(limits)) == ["5000", "625", "78", "9", "2"]
+    assert limits.count("2") > 1, "the smallest one is asked for again: Loki may only be slow"
+
+
+def test_one_entry_that_loki_cannot_send_is_an_error_with_the_way_out() -> None:
+    reader, _ = _reader(lambda *_: _TOO_LARGE)
+    with pytest.raises(LokiQueryError, match=r"larger than max .*; raise server.grpc_server_max_send_msg_size"):
+        list(reader.entries("{}", 0, 1000))
