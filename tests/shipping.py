@@ -189,6 +189,7 @@ class Running:
     def __init__(self, shipping: Shipping, arguments: Sequence[str]) -> None:
         self._command = [sys.executable, "-m", "shipper", "run", "--config", str(shipping.config), *arguments]
         self._last_status: dict[str, Any] = {}
+        self.shipping = shipping
         self._log_path = shipping.folder / f"log-{uuid.uuid4().hex[:6]}.jsonl"
 
     def __enter__(self) -> Self:

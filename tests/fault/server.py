@@ -22,6 +22,7 @@ class Push(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def lines(self) -> list[str]:
@@ -111,6 +112,10 @@ class FaultServer:
         self._thread.start()
         return self
 
+    def answer(self, push: Push) -> Answer:
+        self.pushes.append(push)
+        return self.script(push)
+
     def __enter__(self) -> Self:
         return self
 
@@ -136,10 +141,10 @@ class FaultServer:
                 push = Push(
                     self.path,
                     CaseInsensitiveDict(self.headers.items()),
-                    self.rfile.read(int(self.headers["Content-Length"])),
+                    self.rfile.read(int(self.headers.get("Content-Length", 0))),
+                    self.command,
                 )
-                fault.pushes.append(push)
-                answer = fault.script(push)
+                answer = fault.answer(push)
                 head, blank, body = answer.to_bytes().partition(b"\r\n\r\n")
                 if answer.drip_s:
                     self.wfile.write(head + blank)
@@ -151,6 +156,8 @@ class FaultServer:
                 if answer.hang:
                     fault.closing.wait(WAIT_S)
                 self.close_connection = answer.hang or answer.cut is not None or answer.raw is not None
+
+            do_GET = do_POST  # noqa: N815 the base's
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002,ANN401 the base's
                 pass
