@@ -27,7 +27,7 @@ from shipper.devstack.server import HOST, free_port
 _HOP = ("host", "content-length", "accept-encoding")
 """Headers that are not handed on: they are about one hop, and a script may have changed the body."""
 
-_CHUNK_BYTES = 16 * 1024
+_CHUNK_BYTES = 64 * 1024
 _LOOK_S = 0.02
 """How soon a connection that waits sees that the mode has changed."""
 
@@ -45,7 +45,7 @@ class Mode:
             gone. Whoever gave up meanwhile is not missed: what it had sent arrives late.
         answer_bytes_max: a connection ends after so many bytes of the next answer; None: never.
         resets: whether it then ends by a reset, and not in good order.
-        pause_s: seconds before each 16 KiB, or what there is.
+        pause_s: seconds before each 64 KiB, or what there is.
     """
 
     listens: bool = True
@@ -60,7 +60,6 @@ REFUSE = Mode(listens=False)
 SILENT = Mode(passes=False)
 LOSE_ANSWERS = Mode(answer_bytes_max=0)
 CUT_ANSWERS = Mode(answer_bytes_max=10, resets=False)
-SLOW = Mode(pause_s=0.5)
 
 
 class TcpProxy:

@@ -102,7 +102,7 @@ def test_an_answer_is_cut_in_its_middle(server: FaultServer, tcp: TcpProxy) -> N
 
 def test_slow_is_slow_and_whole(server: FaultServer, tcp: TcpProxy) -> None:
     with tcp.during(Mode(pause_s=0.1)):
-        assert push(tcp.url).elapsed.total_seconds() > 0.1 * len(BODY) / (16 * 1024)
+        assert push(tcp.url).elapsed.total_seconds() > 0.1 * (len(BODY) / (64 * 1024) + 1)
     assert server.pushes[0].body == BODY
 
 
