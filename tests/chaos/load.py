@@ -105,22 +105,19 @@ def ends(shipping: Shipping) -> dict[int, int]:
 
 
 def healthy(running: Running) -> dict[str, Any]:
-    """Wait until nothing is left to do and nothing is wrong: all committed, no lag, state running, readyz 200.
+    """Wait until all that is written by now is committed, and nothing is wrong: state running, readyz 200.
 
-    To be called when nobody writes any more. All of it must hold in one look; that counters add up, in every look.
+    All of it must hold in one look; that the counters add up, in every look. Others may go on writing.
 
     Returns: the status.
     """
     until = {number: end for number, end in ends(running.shipping).items() if end}
 
     def is_settled(status: dict[str, Any]) -> bool:
-        found = {p["partition"]: p for p in status["partitions"]}
+        committed = {p["partition"]: p["committed"] or 0 for p in status["partitions"]}
         return (
             status["state"] == "running"
-            and status["totals"]["in_flight"] == 0
-            and all(found[n]["committed"] == end for n, end in until.items() if n in found)
-            and until.keys() <= found.keys()
-            and all(p["lag_records"] == 0 for p in found.values())
+            and all(committed.get(number, 0) >= end for number, end in until.items())
             and is_ready(running)
         )
 

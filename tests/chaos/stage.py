@@ -1,64 +1,60 @@
-"""What a row of the fault table is played on: one running shipper, one topic, one Loki; judged once, at the end."""
+"""What a row of the fault table is played on: a shipper that runs, load on it, one fault after the other.
 
-from collections.abc import Iterator
+It must be healthy by itself after each, while the load goes on. It is judged once, at the end of all: a judgement costs
+more than a fault.
+"""
+
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.load import Load, healthy, is_ready
-from shipper.devstack.generate import Truth
 from shipper.devstack.kafka import KafkaServer, make_topic
 from shipping import Running, Shipping
 
 PARTITIONS = 4
+RATE = 1_000
+"""Records per second."""
 
 
 @dataclass
 class Stage:
-    """A shipper that runs, and the load on it."""
+    """A shipper that runs under load.
+
+    Attributes:
+        shipping: its setting.
+        running: its status and processes.
+        is_well: whether it was healthy after every fault so far; if not, a test has failed, and no other can tell more.
+    """
 
     shipping: Shipping
     running: Running
-    written: Truth = field(default_factory=Truth)
-    is_whole: bool = True
-    """Whether every load came to its good end; if not, a test has failed, and there is nothing to judge."""
+    is_well: bool = True
 
     @contextmanager
-    def load(self, rate: int = 1_000) -> Iterator[None]:
-        """Write records meanwhile; then wait until all are settled and the shipper is healthy by itself."""
-        assert self.is_whole, "an earlier test has failed on this shipper"
-        self.is_whole = False
-        seed = 1 + self.written.records
-        with Load(self.shipping.bootstrap, self.shipping.topic, rate=rate, seed=seed) as load:
-            self.wait_until_delivered(rate // 2)
-            yield
-            self.wait_until_delivered(rate // 2)
-        self.written += load.stop()
+    def healing(self) -> Iterator[None]:
+        """Whatever breaks in here is mended at the end of it, and the shipper must then be healthy by itself."""
+        assert self.is_well, "an earlier test has failed on this shipper"
+        self.is_well = False
+        yield
         healthy(self.running)
-        self.is_whole = True
+        self.is_well = True
 
     def wait_until_delivered(self, more: int) -> None:
         """Wait until so many more records are delivered than now."""
         goal = self.running.status()["totals"]["delivered"] + more
         self.running.wait_for(lambda status: status["totals"]["delivered"] >= goal)
 
-    def wait_until_loki_is(self, state: str, sentence: str, in_flight: int = 0) -> None:
-        """Wait until the status says so of Loki, with so many records waiting; it must then say so everywhere."""
-        status = self.running.wait_for(
-            lambda status: (
-                status["loki"]["state"] == state
-                and sentence in status["loki"]["last_error"]
-                and status["totals"]["in_flight"] >= in_flight
-            )
-        )
-        assert status["state"] == "degraded"
-        assert not is_ready(self.running)
+    def wait_until_loki_is(self, state: str, sentence: str, in_flight: int = RATE) -> None:
+        """Wait until the status says so of Loki, and so many records wait; then nobody may take it for healthy."""
 
-    def judge(self) -> None:
-        """Hold what came out against the oracle, and against what the load says that it wrote."""
-        judged = self.shipping.judge()
-        assert judged["dead_lettered"] == self.written.dead_letters.total()
-        assert judged.total() == self.written.records
+        def is_so(status: Mapping[str, Mapping[str, object]]) -> bool:
+            loki, waiting = status["loki"], status["totals"]["in_flight"]
+            return loki["state"] == state and sentence in str(loki["last_error"]) and int(str(waiting)) >= in_flight
+
+        assert self.running.wait_for(is_so)["state"] == "degraded"
+        assert not is_ready(self.running)
 
 
 def make_shipping(kafka: KafkaServer, loki_url: str, folder: Path) -> Shipping:
@@ -72,12 +68,27 @@ def make_shipping(kafka: KafkaServer, loki_url: str, folder: Path) -> Shipping:
 
 
 @contextmanager
-def staged(shipping: Shipping, *settings: str) -> Iterator[Stage]:
-    """Run a shipper, with settings that win over its configuration, and judge it at the end."""
+def staged(shipping: Shipping, *settings: str, rate: int = RATE) -> Iterator[Stage]:
+    """Run a shipper under load, with settings that win over its configuration's; judge it at the end.
+
+    It is held against the oracle, and against what the load says that it wrote.
+    """
     arguments = [text for setting in settings for text in ("--set", setting)]
     with shipping.run(*arguments) as running:
         running.wait_for(lambda status: status["state"] == "running")
         stage = Stage(shipping, running)
-        yield stage
-        if stage.is_whole:
-            stage.judge()
+        with Load(shipping.bootstrap, shipping.topic, rate=rate) as load:
+            stage.wait_until_delivered(1)
+            yield stage
+        if not stage.is_well:
+            return
+        with stage.healing():
+            written = load.stop()
+        running.wait_for(
+            lambda status: (
+                status["totals"]["in_flight"] == 0 and all(p["lag_records"] == 0 for p in status["partitions"])
+            )
+        )
+        judged = shipping.judge()
+        assert judged["dead_lettered"] == written.dead_letters.total()
+        assert judged.total() == written.records
