@@ -33,11 +33,12 @@ class Load:
         topic: where to write.
         rate: records per second.
         seed: the same seed writes the same records, but for their times.
+        poisonous: whether there are records among them that Loki can never take.
     """
 
-    def __init__(self, bootstrap: str, topic: str, *, rate: int = 4_000, seed: int = 1) -> None:
+    def __init__(self, bootstrap: str, topic: str, *, rate: int = 4_000, seed: int = 1, poisonous: bool = True) -> None:
         self._kafka = Kafka(bootstrap_servers=[bootstrap], topics=[topic])
-        self._rate, self._seed = rate, seed
+        self._rate, self._seed, self._poisonous = rate, seed, poisonous
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._written = Truth()
@@ -91,7 +92,7 @@ class Load:
                 first_ms=now_ms,
                 last_ms=now_ms + int(_SLICE_S * 1_000),
                 malformed=0.01,
-                poisonous=0 if number % _POISONED_SLICES else 3,
+                poisonous=3 if self._poisonous and number % _POISONED_SLICES == 0 else 0,
             )
 
 

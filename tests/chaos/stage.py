@@ -4,6 +4,7 @@ It must be healthy by itself after each, while the load goes on. It is judged on
 more than a fault.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from pathlib import Path
 
 from chaos.load import Load, healthy, is_ready
 from shipper.devstack.kafka import KafkaServer, make_topic
-from shipping import Running, Shipping
+from shipper.loki.query import LokiReader
+from shipping import Running, Shipping, Written, write
 
 PARTITIONS = 4
 RATE = 1_000
 """Records per second."""
+_MINUTE_NS = 60 * 10**9
 
 
 @dataclass
@@ -26,11 +29,20 @@ class Stage:
         shipping: its setting.
         running: its status and processes.
         is_well: whether it was healthy after every fault so far; if not, a test has failed, and no other can tell more.
+        written: records that tests wrote beside the load.
+        guilty: how many of these are dead letters.
     """
 
     shipping: Shipping
     running: Running
     is_well: bool = True
+    written: int = 0
+    guilty: int = 0
+
+    def write(self, *records: Written) -> None:
+        """Write records beside the load."""
+        write(self.shipping.bootstrap, self.shipping.topic, records)
+        self.written += len(records)
 
     @contextmanager
     def healing(self) -> Iterator[None]:
@@ -46,6 +58,16 @@ class Stage:
         goal = self.running.status()["totals"]["delivered"] + more
         self.running.wait_for(lambda status: status["totals"]["delivered"] >= goal)
 
+    def finds(self, text: str) -> bool:
+        """Whether a reader finds an entry with this text in Loki, of the last minute."""
+        query = f'{{test="{self.shipping.label}"}} |= `{text}`'
+        now_ns = time.time_ns()
+        return any(LokiReader(self.shipping.loki_url).entries(query, now_ns - _MINUTE_NS, now_ns + _MINUTE_NS))
+
+    def wait_until_found(self, text: str) -> None:
+        """Wait until a reader finds an entry with this text in Loki."""
+        self.running.until(lambda: self.finds(text) or None)
+
     def wait_until_loki_is(self, state: str, sentence: str, in_flight: int = RATE) -> None:
         """Wait until the status says so of Loki, and so many records wait; then nobody may take it for healthy."""
 
@@ -57,8 +79,8 @@ class Stage:
         assert not is_ready(self.running)
 
 
-def make_shipping(kafka: KafkaServer, loki_url: str, folder: Path) -> Shipping:
-    return Shipping(
+def make_shipping(kafka: KafkaServer, loki_url: str, folder: Path, kind: type[Shipping] = Shipping) -> Shipping:
+    return kind(
         folder,
         bootstrap=kafka.bootstrap,
         loki_url=loki_url,
@@ -68,7 +90,7 @@ def make_shipping(kafka: KafkaServer, loki_url: str, folder: Path) -> Shipping:
 
 
 @contextmanager
-def staged(shipping: Shipping, *settings: str, rate: int = RATE) -> Iterator[Stage]:
+def staged(shipping: Shipping, *settings: str, rate: int = RATE, poisonous: bool = True) -> Iterator[Stage]:
     """Run a shipper under load, with settings that win over its configuration's; judge it at the end.
 
     It is held against the oracle, and against what the load says that it wrote.
@@ -77,7 +99,7 @@ def staged(shipping: Shipping, *settings: str, rate: int = RATE) -> Iterator[Sta
     with shipping.run(*arguments) as running:
         running.wait_for(lambda status: status["state"] == "running")
         stage = Stage(shipping, running)
-        with Load(shipping.bootstrap, shipping.topic, rate=rate) as load:
+        with Load(shipping.bootstrap, shipping.topic, rate=rate, poisonous=poisonous) as load:
             stage.wait_until_delivered(1)
             yield stage
         if not stage.is_well:
@@ -90,5 +112,5 @@ def staged(shipping: Shipping, *settings: str, rate: int = RATE) -> Iterator[Sta
             )
         )
         judged = shipping.judge()
-        assert judged["dead_lettered"] == written.dead_letters.total()
-        assert judged.total() == written.records
+        assert judged["dead_lettered"] == written.dead_letters.total() + stage.guilty
+        assert judged.total() == written.records + stage.written
