@@ -21,11 +21,10 @@ def own_loki(server_dir: Callable[[str], Path]) -> Iterator[LokiServer]:
 @pytest.fixture(scope="module")
 def stage(kafka: KafkaServer, own_loki: LokiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     # Of two pushes to one stream at once, Loki can forget one when it reads its write-ahead log after a restart,
-    # whatever ended it (docs/decisions/0008). So one push at a time; once a worker never writes to a stream twice at
-    # once, in_flight_max=1 goes. One worker, since malformed records are one stream whatever their key: two would both
-    # write to it.
+    # whatever ended it (docs/decisions/0008). Lanes keep a worker from that. One worker: malformed records are one
+    # stream whatever their key, and two would both write to it.
     shipping = make_shipping(kafka, own_loki.url, tmp_path_factory.mktemp("restarted-loki"))
-    with staged(shipping, "workers.count=1", "loki.in_flight_max=1", rate=3_000) as stage:
+    with staged(shipping, "workers.count=1", rate=3_000) as stage:
         yield stage
 
 
