@@ -18,6 +18,8 @@ from shipping import Running, Shipping, Written, write
 PARTITIONS = 4
 RATE = 1_000
 """Records per second."""
+WAITING = 200
+"""Records that wait before a fault is over: fewer than a worker takes while nothing passes."""
 _MINUTE_NS = 60 * 10**9
 
 
@@ -68,12 +70,12 @@ class Stage:
         """Wait until a reader finds an entry with this text in Loki."""
         self.running.until(lambda: self.finds(text) or None)
 
-    def wait_until_loki_is(self, state: str, sentence: str, in_flight: int = RATE) -> None:
-        """Wait until the status says so of Loki, and so many records wait; then nobody may take it for healthy."""
+    def wait_until_loki_is(self, state: str, sentence: str) -> None:
+        """Wait until the status says so of Loki, and records wait; then nobody may take it for healthy."""
 
         def is_so(status: Mapping[str, Mapping[str, object]]) -> bool:
             loki, waiting = status["loki"], status["totals"]["in_flight"]
-            return loki["state"] == state and sentence in str(loki["last_error"]) and int(str(waiting)) >= in_flight
+            return loki["state"] == state and sentence in str(loki["last_error"]) and int(str(waiting)) >= WAITING
 
         assert self.running.wait_for(is_so)["state"] == "degraded"
         assert not is_ready(self.running)

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaos.proxy import CUT_ANSWERS, LOSE_ANSWERS, REFUSE, SILENT, Mode, TcpProxy
+from chaos.proxy import CUT_ANSWERS, LATE, LOSE_ANSWERS, REFUSE, SILENT, Mode, TcpProxy
 from chaos.stage import Stage, make_shipping, staged
 from shipper.devstack.kafka import KafkaServer
 from shipper.devstack.loki import LokiServer
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT_S = 3
-SLOW = Mode(pause_s=0.7)
+TIMEOUT_S = 2
+SLOW = Mode(pause_s=0.6)
 """A push takes some 15 ms; with a pause before its body and one before its answer, a hundred times that."""
 
 
@@ -36,6 +36,7 @@ def stage(
     [
         pytest.param(REFUSE, "Connection refused", id="refuses-connections"),
         pytest.param(SILENT, f"no answer within {TIMEOUT_S} s", id="accepts-and-never-answers"),
+        pytest.param(LATE, f"no answer within {TIMEOUT_S} s", id="answers-when-nobody-waits-any-more"),
         pytest.param(CUT_ANSWERS, "HTTP/1.1 2", id="closes-in-the-middle-of-the-answer"),
         pytest.param(LOSE_ANSWERS, "Connection reset by peer", id="stores-and-its-answer-is-lost"),
     ],

@@ -20,9 +20,6 @@ from shipping import Written
 
 pytestmark = pytest.mark.slow
 
-WAITING = 300
-"""Records that wait before a fault is over: it has met several pushes, several times."""
-
 RATE = (
     "ingestion rate limit exceeded for user fake (limit: 4194304 bytes/sec) while attempting to ingest '9' lines "
     "totaling '1080000' bytes, reduce log volume or contact your Loki administrator to see if the limit can be "
@@ -102,14 +99,14 @@ def stage(
     shipping = make_shipping(kafka, loki.url, tmp_path_factory.mktemp("loki-says-no"))
     # Short waits: a request that fails five times is pushed in halves, so every fault meets all sizes of parts.
     settings = f"loki.url={proxy.url}", "loki.retry_wait_min_s=0.02", "loki.retry_wait_max_s=0.1"
-    with staged(shipping, *settings) as stage:
+    with staged(shipping, *settings, rate=500) as stage:
         yield stage
 
 
 @pytest.mark.parametrize("no", NOES.values(), ids=NOES.keys())
 def test_a_no_is_waited_out_and_named_in_the_status(stage: Stage, proxy: LokiProxy, no: No) -> None:
     with stage.healing(), proxy.during(lambda push: no.script(proxy, push)):
-        stage.wait_until_loki_is(no.state, no.last_error, WAITING)
+        stage.wait_until_loki_is(no.state, no.last_error)
 
 
 def test_one_request_that_fails_for_ever_keeps_nobody_waiting_and_arrives_once_it_is_mended(
@@ -121,7 +118,7 @@ def test_one_request_that_fails_for_ever_keeps_nobody_waiting_and_arrives_once_i
         with proxy.during(where_it_holds(poison.encode(), poisonous, proxy.forward)):
             stage.write(record(poison), record(behind))
             stage.wait_until_found(behind)
-            stage.wait_until_delivered(1_000)
+            stage.wait_until_delivered(500)
             stage.running.until(lambda: next((line for line in stuck(stage)), None))
             assert not stage.finds(poison)
         stage.wait_until_found(poison)
@@ -132,14 +129,14 @@ def test_too_large_for_a_proxy_is_pushed_in_halves_and_no_reason_to_worry(stage:
         return proxy.forward(push) if len(push.body) < 2_500 else Answer(413, html("413 Request Entity Too Large"))
 
     with stage.healing(), proxy.during(with_a_limit):
-        stage.wait_until_delivered(1_000)
+        stage.wait_until_delivered(500)
         assert stage.running.status()["state"] == "running"
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "6"}], ids=["unannounced", "announced"])
 def test_a_204_with_a_body_is_a_204(stage: Stage, proxy: LokiProxy, headers: dict[str, str]) -> None:
     with stage.healing(), proxy.during(lambda push: replace(proxy.forward(push), body="stored", headers=headers)):
-        stage.wait_until_delivered(1_000)
+        stage.wait_until_delivered(500)
 
 
 def record(text: str) -> Written:
