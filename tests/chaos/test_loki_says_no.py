@@ -2,6 +2,9 @@
 
 Loki's own words are those of the real Loki (tests/contract); where it is told to store the half of a request before it
 says no, or all of it, it is the real Loki that does.
+
+Seen red: 500 taken as delivered; 401 taken as delivered (899 records missing); one half of a part that had failed five
+times forgotten; one half of a part that was too large, likewise.
 """
 
 import uuid

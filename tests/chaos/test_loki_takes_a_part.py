@@ -5,6 +5,9 @@ This Loki's limits are tighter than what shipper is told of them, so that nothin
 What shipper cannot produce by construction is not here: a label string that cannot be parsed, or a label given twice
 (tests/fault/test_refusals_of_loki.py asks the verdict of it, tests/fault/test_narrowing.py the client). Too many
 labels, or too long a name, meets every entry alike: it is an operator's to mend, and in row 2.
+
+Seen red: entries pushed one by one in place of halves; the neighbour of a guilty entry refused with it; streams that
+may be too far behind pushed beside others, which the real Loki dropped behind its 204.
 """
 
 import math
