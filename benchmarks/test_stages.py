@@ -197,7 +197,8 @@ def build(metadata: pl.DataFrame) -> StreamSet:
 
 METADATA = {"without_metadata": pl.DataFrame(), "with_metadata": CLEAN.fields.select(**RULES.metadata)}
 STREAMS = build(METADATA["with_metadata"])
-REQUESTS = encode.plan(STREAMS, SETTINGS.loki.request_bytes_max)
+NONE_DOUBTFUL = np.zeros(len(STREAMS), np.bool_)
+REQUESTS = encode.plan(STREAMS, SETTINGS.loki.request_bytes_max, NONE_DOUBTFUL)
 BODIES = [encode.encode(request) for request in REQUESTS]
 
 
@@ -209,7 +210,7 @@ def test_group_and_encode_entries(per_record: PerRecord, metadata: pl.DataFrame)
 
 @stage("bodies")
 def test_cut_into_requests(per_record: PerRecord) -> None:
-    assert per_record(RECORDS, encode.plan, STREAMS, SETTINGS.loki.request_bytes_max)
+    assert per_record(RECORDS, encode.plan, STREAMS, SETTINGS.loki.request_bytes_max, NONE_DOUBTFUL)
 
 
 @stage("bodies")

@@ -7,8 +7,8 @@
                         └───────────┴──▶ Rejected(row, reason) ─▶ kafka/dlq, confirmed ─────────┘
 
 What is sent to Loki is a pure function of the records and the config: no clock (`now_ns` is an argument, and decides
-only what is too old or too new to be sent), no random number, no neighbour in the batch. So a retry or a replay sends
-identical bytes, which Loki collapses, and `verify` can work out what Loki must hold.
+only what is too old or too new to be sent, and what is sent by itself), no random number, no neighbour in the batch. So
+a retry or a replay sends identical bytes, which Loki collapses, and `verify` can work out what Loki must hold.
 
 All columns below have one element per record (row) of the batch; `going` says which rows are still on their way.
 """
@@ -153,7 +153,11 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     return Prepared(
         batch=batch,
         streams=streams,
-        requests=encode.plan(streams, settings.loki.request_bytes_max),
+        requests=encode.plan(
+            streams,
+            settings.loki.request_bytes_max,
+            limits.may_be_behind(timestamp_ns[streams.rows], settings.loki.limits, now_ns=now_ns),
+        ),
         rejected=tuple(rejected),
         filtered=filtered,
         malformed=dict(Counter(fault.reason for row, fault in decoded.faults.items() if going[row])),

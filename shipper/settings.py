@@ -62,6 +62,7 @@ class Limits(Section, frozen=True, kw_only=True):
     structured_metadata_bytes_max: Positive = 65_536
     entry_age_max_s: Seconds = 604_800.0
     entry_ahead_max_s: Seconds = 600.0
+    entry_behind_max_s: Seconds = 3_600.0
 
 
 class Loki(Section, frozen=True, kw_only=True):

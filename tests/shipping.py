@@ -250,6 +250,7 @@ class Running:
         self._command = [sys.executable, "-m", "shipper", "run", "--config", str(shipping.config), *arguments]
         self.shipping = shipping
         self._last_status: dict[str, Any] = {}
+        self.shipping = shipping
         self._log_path = shipping.folder / f"log-{uuid.uuid4().hex[:6]}.jsonl"
 
     def __enter__(self) -> Self:

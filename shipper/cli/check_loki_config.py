@@ -32,6 +32,7 @@ def findings(loki: Loki, text: str) -> Iterator[Finding]:
     yield from _limits(loki, sections["limits_config"])
     yield from _sharding(sections["limits_config"])
     yield from _stream_rate(plain_values(sections["limits_config"]))
+    yield from _window(loki, plain_values(sections.get("ingester", "")))
     yield from _long_lines(loki, plain_values(sections.get("server", "")))
     yield from _old_entries(loki, sections)
 
@@ -109,6 +110,19 @@ def _stream_rate(theirs: dict[str, str]) -> Iterator[Finding]:
                 "a stream exceeds its own limit, Loki drops entries and can answer 204 all the same, so that they are "
                 f"lost; set {of_stream} to at least {needed_mb:g}MB, so that the tenant's limit comes first",
             )
+
+
+def _window(loki: Loki, ingester: dict[str, str]) -> Iterator[Finding]:
+    """Look how far an entry may be behind the newest of its stream: half of the age of a chunk (pkg/ingester)."""
+    window_s = parse_limit(ingester.get("max_chunk_age", "0")) / 2
+    if 0 < window_s < loki.limits.entry_behind_max_s:
+        yield Finding(
+            Mark.NOTE,
+            "Loki limits",
+            f"ingester.max_chunk_age is {ingester['max_chunk_age']} there, and loki.limits.entry_behind_max_s is "
+            f"{loki.limits.entry_behind_max_s:,.10g} here: entries that lie between can be dropped behind a 204, and "
+            f"are lost; set it to {window_s:g}",
+        )
 
 
 def _long_lines(loki: Loki, server: dict[str, str]) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ import polars as pl
 import snappy
 
 from shipper.errors import EntryTooLargeError
-from shipper.records import Int32s, Int64s, PushRequest, StreamSet
+from shipper.records import Bools, Int32s, Int64s, PushRequest, StreamSet
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -90,12 +90,16 @@ def build(
     )
 
 
-def plan(streams: StreamSet, request_bytes_max: int) -> tuple[PushRequest, ...]:
+def plan(streams: StreamSet, request_bytes_max: int, doubtful: Bools) -> tuple[PushRequest, ...]:
     """Cut a stream set into push requests, none with entries of two lanes; every entry is in exactly one of them.
+
+    A stream with an entry that Loki may refuse for its place in the stream is in requests of its own: of several
+    streams, Loki answers for the last, and can drop entries of the others behind its 204.
 
     Args:
         streams: what to send.
         request_bytes_max: bound on a request's uncompressed protobuf, in bytes.
+        doubtful: bool (entries); those that Loki may refuse so.
 
     Raises: EntryTooLargeError if one entry alone exceeds the bound.
     """
@@ -108,7 +112,11 @@ def plan(streams: StreamSet, request_bytes_max: int) -> tuple[PushRequest, ...]:
     headers_at[begins[present] + 1] = header_bytes[present]
     cost += np.cumsum(headers_at)
     stream_of_entry = np.repeat(np.arange(len(streams.labels)), np.diff(streams.bounds))
-    lane_ends = streams.bounds[np.searchsorted(streams.lanes, streams.lanes, side="right")]
+    alone = np.zeros(len(streams.labels), np.bool_)
+    alone[stream_of_entry[doubtful]] = True
+    begins_anew = (np.diff(streams.lanes) != 0) | alone[1:] | alone[:-1]
+    groups = np.append(0, np.cumsum(begins_anew))[: len(alone)]
+    group_ends = streams.bounds[np.searchsorted(groups, groups, side="right")]
     requests = []
     first = 0
     while first < len(streams):
@@ -116,7 +124,7 @@ def plan(streams: StreamSet, request_bytes_max: int) -> tuple[PushRequest, ...]:
         stream = stream_of_entry[first]
         repeated = header_bytes[stream] if streams.bounds[stream] < first else 0
         last = int(np.searchsorted(cost, cost[first] + request_bytes_max - repeated, side="right")) - 1
-        last = min(last, int(lane_ends[stream]))
+        last = min(last, int(group_ends[stream]))
         if last <= first:
             size = int(streams.positions[first + 1] - streams.positions[first])
             raise EntryTooLargeError(

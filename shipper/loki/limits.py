@@ -53,6 +53,15 @@ def exceeding(
     return list(_first_of_each(going.copy(), checks))
 
 
+def may_be_behind(timestamp_ns: Int64s, limits: Limits, *, now_ns: int) -> Bools:
+    """Say which entries Loki may refuse for being too far behind the newest of their stream.
+
+    How new that is, only Loki knows: others may write to the stream, and we may have been started anew. But it never
+    lies further ahead than entries may.
+    """
+    return timestamp_ns < now_ns + int((limits.entry_ahead_max_s - limits.entry_behind_max_s) * _NS_PER_S)
+
+
 def _first_of_each(going: Bools, checks: tuple[_Check, ...]) -> Iterator[Rejected]:
     for reason, exceeds, describe in checks:
         for row in np.flatnonzero(exceeds & going).tolist():

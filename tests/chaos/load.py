@@ -33,11 +33,12 @@ class Load:
         topic: where to write.
         rate: records per second.
         seed: the same seed writes the same records, but for their times.
+        poisonous: whether there are records among them that Loki can never take.
     """
 
-    def __init__(self, bootstrap: str, topic: str, *, rate: int = 4_000, seed: int = 1) -> None:
+    def __init__(self, bootstrap: str, topic: str, *, rate: int = 4_000, seed: int = 1, poisonous: bool = True) -> None:
         self._kafka = Kafka(bootstrap_servers=[bootstrap], topics=[topic])
-        self._rate, self._seed = rate, seed
+        self._rate, self._seed, self._poisonous = rate, seed, poisonous
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._written = Truth()
@@ -91,7 +92,7 @@ class Load:
                 first_ms=now_ms,
                 last_ms=now_ms + int(_SLICE_S * 1_000),
                 malformed=0.01,
-                poisonous=0 if number % _POISONED_SLICES else 3,
+                poisonous=3 if self._poisonous and number % _POISONED_SLICES == 0 else 0,
             )
 
 
@@ -105,22 +106,19 @@ def ends(shipping: Shipping) -> dict[int, int]:
 
 
 def healthy(running: Running) -> dict[str, Any]:
-    """Wait until nothing is left to do and nothing is wrong: all committed, no lag, state running, readyz 200.
+    """Wait until all that is written by now is committed, and nothing is wrong: state running, readyz 200.
 
-    To be called when nobody writes any more. All of it must hold in one look; that counters add up, in every look.
+    All of it must hold in one look; that the counters add up, in every look. Others may go on writing.
 
     Returns: the status.
     """
     until = {number: end for number, end in ends(running.shipping).items() if end}
 
     def is_settled(status: dict[str, Any]) -> bool:
-        found = {p["partition"]: p for p in status["partitions"]}
+        committed = {p["partition"]: p["committed"] or 0 for p in status["partitions"]}
         return (
             status["state"] == "running"
-            and status["totals"]["in_flight"] == 0
-            and all(found[n]["committed"] == end for n, end in until.items() if n in found)
-            and until.keys() <= found.keys()
-            and all(p["lag_records"] == 0 for p in found.values())
+            and all(committed.get(number, 0) >= end for number, end in until.items())
             and is_ready(running)
         )
 

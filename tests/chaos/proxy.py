@@ -27,7 +27,7 @@ from shipper.devstack.server import HOST, free_port
 _HOP = ("host", "content-length", "accept-encoding")
 """Headers that are not handed on: they are about one hop, and a script may have changed the body."""
 
-_CHUNK_BYTES = 16 * 1024
+_CHUNK_BYTES = 64 * 1024
 _LOOK_S = 0.02
 """How soon a connection that waits sees that the mode has changed."""
 
@@ -41,15 +41,16 @@ class Mode:
 
     Attributes:
         listens: whether it accepts any; else connections are refused, and open ones reset.
-        passes: whether bytes go on, either way; else they are held until the mode changes, as in a network that is
-            gone. Whoever gave up meanwhile is not missed: what it had sent arrives late.
+        passes: whether bytes go on, either way; else nothing does until the mode changes, as in a network that is gone.
+        keeps: whether they then arrive late, even if whoever sent them has given up; else their connections are reset.
         answer_bytes_max: a connection ends after so many bytes of the next answer; None: never.
         resets: whether it then ends by a reset, and not in good order.
-        pause_s: seconds before each 16 KiB, or what there is.
+        pause_s: seconds before each 64 KiB, or what there is.
     """
 
     listens: bool = True
     passes: bool = True
+    keeps: bool = False
     answer_bytes_max: int | None = None
     resets: bool = True
     pause_s: float = 0
@@ -58,9 +59,9 @@ class Mode:
 PASS = Mode()
 REFUSE = Mode(listens=False)
 SILENT = Mode(passes=False)
+LATE = Mode(passes=False, keeps=True)
 LOSE_ANSWERS = Mode(answer_bytes_max=0)
 CUT_ANSWERS = Mode(answer_bytes_max=10, resets=False)
-SLOW = Mode(pause_s=0.5)
 
 
 class TcpProxy:
@@ -166,10 +167,12 @@ class TcpProxy:
         return True
 
     def _mode_now(self, severed: int) -> Mode:
-        """Give the mode, once it is one that passes bytes; raises ConnectionAbortedError where all were severed."""
+        """Give the mode, once it is one that passes bytes; ConnectionAbortedError where the connection is lost."""
+        keeps = True
         while not (mode := self._mode).passes and self._severed == severed:
+            keeps = mode.keeps
             self._closing.wait(_LOOK_S)
-        if self._severed != severed:
+        if not keeps or self._severed != severed:
             raise ConnectionAbortedError
         return mode
 

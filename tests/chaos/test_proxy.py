@@ -9,6 +9,7 @@ import requests
 
 from chaos.proxy import (
     CUT_ANSWERS,
+    LATE,
     LOSE_ANSWERS,
     PASS,
     REFUSE,
@@ -70,8 +71,22 @@ def test_refused_is_refused_and_the_port_is_there_again_afterwards(server: Fault
     assert len(server.pushes) == 4
 
 
-def test_silent_holds_everything_and_what_was_sent_arrives_late(server: FaultServer, tcp: TcpProxy) -> None:
+def test_what_was_sent_into_silence_is_lost(server: FaultServer, tcp: TcpProxy) -> None:
     with tcp.during(SILENT):
+        with pytest.raises(requests.ReadTimeout):
+            push(tcp.url, timeout_s=0.2)
+        with socket.create_connection(("127.0.0.1", tcp.port), 30) as waiting:
+            waiting.sendall(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+            until(lambda: tcp.connections == 2)
+            tcp.set(PASS)
+            with pytest.raises(ConnectionResetError):
+                waiting.recv(1)
+    assert push(tcp.url).ok
+    assert len(server.pushes) == 1
+
+
+def test_late_holds_everything_and_what_was_sent_arrives(server: FaultServer, tcp: TcpProxy) -> None:
+    with tcp.during(LATE):
         with pytest.raises(requests.ReadTimeout):
             push(tcp.url, timeout_s=0.2)
         assert server.pushes == []
@@ -102,7 +117,7 @@ def test_an_answer_is_cut_in_its_middle(server: FaultServer, tcp: TcpProxy) -> N
 
 def test_slow_is_slow_and_whole(server: FaultServer, tcp: TcpProxy) -> None:
     with tcp.during(Mode(pause_s=0.1)):
-        assert push(tcp.url).elapsed.total_seconds() > 0.1 * len(BODY) / (16 * 1024)
+        assert push(tcp.url).elapsed.total_seconds() > 0.1 * (len(BODY) / (64 * 1024) + 1)
     assert server.pushes[0].body == BODY
 
 

@@ -20,6 +20,7 @@ ingester:
   wal:
     enabled: true
   query_store_max_look_back_period: -1ns
+  max_chunk_age: 2h0m0s
 schema_config:
   configs:
   - from: "2024-01-01"
@@ -97,6 +98,13 @@ def test_messages_too_small_for_a_query_over_long_lines_are_told(key: str) -> No
 
 def test_messages_that_are_large_enough_for_our_lines_are_fine() -> None:
     assert len(told("send_msg_size: 104857600", "send_msg_size: 4194304", line_bytes_max=32_768)) == 1
+
+
+def test_a_window_for_disorder_below_ours_is_told() -> None:
+    (found,) = [found for found in told("2h0m0s", "30m0s") if "max_chunk_age" in found.detail]
+    assert found.mark is Mark.NOTE
+    assert found.detail.startswith("ingester.max_chunk_age is 30m0s there, and loki.limits.entry_behind_max_s is 3,600")
+    assert found.detail.endswith("set it to 900")
 
 
 def test_a_short_look_back_is_told_where_it_hides_entries() -> None:

@@ -3,14 +3,15 @@
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
 from messages import StoredMessage
 from shipper.errors import ConfigError
 from shipper.pipeline import Rules, prepare, prepare_all
-from shipper.records import Headers, Reason, RecordBatch
-from shipper.settings import Filter, Labels, Redact, Settings
+from shipper.records import Headers, PushRequest, Reason, RecordBatch
+from shipper.settings import Filter, Labels, Loki, Redact, Settings
 
 RULES = Rules.compile(Settings())
 PLAIN = b'{"service":"auth-service","level":"info"}'
@@ -69,6 +70,32 @@ def test_a_mistake_of_ours_costs_the_record_that_shows_it(monkeypatch: pytest.Mo
     (rejected,) = [rejected for part in parts for rejected in part.rejected]
     assert rejected.reason is Reason.INTERNAL_ERROR
     assert "as if by mistake" in rejected.detail
+
+
+@pytest.mark.parametrize("late", [(), ("b",), ("a", "d"), ("b", "c"), ("a", "b", "c", "d")])
+def test_a_stream_that_may_be_too_far_behind_is_pushed_by_itself_and_all_others_together(late: Sequence[str]) -> None:
+    rules = Rules.compile(Settings(loki=Loki(in_flight_max=1)))
+    # The newest entry of a stream lies ten minutes ahead at most, and the window is an hour.
+    ages_s = [(service, age_s) for service in "abcd" for age_s in (0, 3_599 - 600)]
+    ages_s += [(service, 3_601 - 600) for service in late]
+    now_s = 1_800_000_000
+    values = [b'{"service":"%s","timestamp":%d}' % (service.encode(), now_s - age_s) for service, age_s in ages_s]
+    result = prepare(batch(values), rules, now_ns=now_s * 10**9)
+    pushed_together = [
+        {chr(result.streams.labels[at][-3]) for at in streams_of(request)} for request in result.requests
+    ]
+    assert sum(len(request) for request in result.requests) == len(values)
+    assert sorted(one for streams in pushed_together for one in streams) == list("abcd")
+    assert all(streams == {one} for streams in pushed_together for one in streams if one in late)
+
+
+def streams_of(request: PushRequest) -> list[int]:
+    bounds = request.streams.bounds.tolist()
+    return [
+        stream
+        for stream, (first, last) in enumerate(pairwise(bounds))
+        if max(first, request.first) < min(last, request.last)
+    ]
 
 
 def test_headers_are_asked_for_once_even_if_the_client_breaks_on_them() -> None:
