@@ -79,6 +79,7 @@ class Broker:
         """Delete a partition and make it again, empty; what is committed of it stays, as Kafka lets it for a while."""
         before = self.logs[partition]
         self.logs[partition] = Log(epoch=before.epoch + 1, committed=before.committed)
+        self.begun_s.pop(partition, None)
 
     def commit(self, positions: Mapping[int, int], epochs: Mapping[int, int], member: object = None) -> bool:
         """Take positions, unless they come from somebody who is no member any more."""
