@@ -80,6 +80,12 @@ test-fast: install-dev ## runs what needs no real server, in under 30 seconds
 chaos: parts ## breaks a shipper for minutes, and proves that nothing was lost: ARGS="--minutes 20 --seed 7"
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
+SEEDS ?= 20000
+.PHONY: simulate
+simulate: install-dev ## runs SEEDS=20000 seeds of the simulation; SEED=17 replays one and tells its story
+	@SIMULATION_SEEDS=$(SEEDS) $(if $(SEED),SIMULATION_SEED=$(SEED)) \
+		$(BIN)/pytest -q $(if $(SEED),-s,-n 2) tests/simulation/test_simulation.py $(ARGS)
+
 .PHONY: bench
 bench: parts-if-possible ## measures each stage, and the whole against a bare consume loop
 	@$(BIN)/pytest benchmarks $(ARGS)

@@ -120,15 +120,19 @@ class OffsetTracker:
         """Return the offset to go on with, for each partition whose position moved since it was last committed."""
         return {at: holding.position for at, holding in self._holdings.items() if holding.position > holding.committed}
 
-    def committed(self, positions: Mapping[TopicPartition, int]) -> None:
+    def committed(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Note that Kafka holds these positions now.
 
         What does not belong to the present holding of a partition (an answer that comes late) is passed over.
+
+        Returns: those that do belong to it.
         """
+        ours = {}
         for at, position in positions.items():
             holding = self._holdings.get(at)
             if holding and holding.start <= position <= holding.position:
-                holding.committed = max(holding.committed, position)
+                ours[at] = holding.committed = max(holding.committed, position)
+        return ours
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions that were taken away; what their batches settle later counts no more."""

@@ -177,6 +177,7 @@ class Partitions:
         """Stop reading a partition whose due offset Kafka does not have; it is placed anew."""
         if at in self.read:
             self.read.discard(at)
+            self.eof_offsets.pop(at, None)  # where it ended may have been another topic's end
             self._consumer.incremental_unassign(_named([at]))
             self.unplaced[at] = due
 

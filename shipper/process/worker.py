@@ -110,7 +110,8 @@ class Worker:
     def open(self) -> None:
         """Connect with Kafka. Raises KafkaUnavailableError if that cannot be."""
         self._source.open()
-        self._opened_at = self._clock()
+        self._without_since = self._clock()
+        """Since when there has been no partition, while there is none."""
 
     @property
     def is_done(self) -> bool:
@@ -270,7 +271,7 @@ class Worker:
             return False
         if not self._partitions:
             is_pinned = self._settings.kafka.assignment == "pinned"
-            return is_pinned or self._clock() > self._opened_at + _NO_PARTITION_S
+            return is_pinned or self._clock() > self._without_since + _NO_PARTITION_S
         ends = self._source.eof_offsets
         return all(max(self._reached[at], ends.get(at, 0)) >= it.target for at, it in self._partitions.items())
 
@@ -302,6 +303,7 @@ class Worker:
     def on_lost(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget partitions; what is in flight of them is delivered still, and committed no more."""
         self._tracker.drop(partitions)
+        self._without_since = self._clock()
         for at in partitions:
             self._partitions.pop(at).free()
             self._paused.discard(at)
@@ -309,11 +311,9 @@ class Worker:
 
     def on_committed(self, positions: Mapping[TopicPartition, int]) -> None:
         """Kafka holds these positions."""
-        self._tracker.committed(positions)
         self._report.committed()
-        for at, offset in positions.items():
-            if at in self._partitions:
-                self._partitions[at].set(committed=offset)
+        for at, offset in self._tracker.committed(positions).items():
+            self._partitions[at].set(committed=offset)
 
     def on_gone(self, records: int) -> None:
         """Count records that nobody will ever read; the source says where and why."""

@@ -231,8 +231,9 @@ def test_a_late_answer_to_an_old_commit_does_not_hold_up_the_next() -> None:
     tracker = tracker_of({at: 100})
     tracker.taken(1, [Span(at, 100, 110, 10)])
     tracker.settled(1, PARTITIONS)
-    tracker.committed({at: 500})
+    assert tracker.committed({at: 500}) == {}
     assert tracker.committable() == {at: 110}
+    assert tracker.committed({at: 110}) == {at: 110}
 
 
 def test_a_batch_of_which_one_partition_was_dropped_settles_the_other() -> None:
