@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random
 
-from chaos.proxy import CUT_ANSWERS, LOSE_ANSWERS, REFUSE, SILENT, SLOW, Mode, always, half_of
+from chaos.proxy import CUT_ANSWERS, LOSE_ANSWERS, REFUSE, SILENT, Mode, always, half_of
 from chaos.world import SESSION_S, World
 from fault.server import Answer, Push, Script
 from shipper.devstack.server import Server
 
 Begin = Callable[[World, Random], AbstractContextManager[None]]
 _NO_TIME = (0.0, 0.5)
+_SLOW = Mode(pause_s=0.5)
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ FAULTS = (
     Fault("Loki", "never answers", _wire(SILENT)),
     Fault("Loki", "answers lost after storing", _wire(LOSE_ANSWERS)),
     Fault("Loki", "answers cut in the middle", _wire(CUT_ANSWERS)),
-    Fault("Loki", "slow by 100 times", _wire(SLOW)),
+    Fault("Loki", "slow by 100 times", _wire(_SLOW)),
     Fault("Loki", "500, 502, 503 or 504", _answers(*_FAILURES)),
     Fault("Loki", "429, of each kind", _answers(*_LIMITS)),
     Fault("Loki", "401 or 403", _answers(*_NO_ACCESS)),

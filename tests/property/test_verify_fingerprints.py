@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 from hypothesis import given
 
 from loki_proto import Entry, Stream, decode_push
@@ -37,7 +38,7 @@ def given_back(stream: Stream, entry: Entry) -> StreamEntry:
 def test_what_is_pushed_and_what_is_given_back_have_the_same_fingerprint(records: list[StoredMessage]) -> None:
     prepared = prepare(RecordBatch("logs", records), RULES, now_ns=0)
     worked_out, timestamps = of_streams(prepared.streams)
-    requests = plan(prepared.streams, 10**9)
+    requests = plan(prepared.streams, 10**9, np.zeros(len(prepared.streams), np.bool_))
     streams = [stream for request in requests for stream in decode_push(compress(encode(request)))]
     entries = [given_back(stream, entry) for stream in streams for entry in stream.entries]
     assert Read(SETTINGS).fingerprints(entries) == worked_out
