@@ -134,14 +134,16 @@ class TcpProxy:
         with contextlib.suppress(OSError):  # it was closed: the thread's end
             while True:
                 client, _ = listener.accept()
+                # The mode of now: it may be another by the time the thread runs.
+                relay = threading.Thread(target=self._relay, args=(client, self._severed, self._mode), daemon=True)
                 self.connections += 1
-                threading.Thread(target=self._relay, args=(client, self._severed), daemon=True).start()
+                relay.start()
 
-    def _relay(self, client: socket.socket, severed: int) -> None:
+    def _relay(self, client: socket.socket, severed: int, accepted: Mode) -> None:
         """Pass bytes until one side ends; whatever else ends it, the client sees a reset."""
         with client, contextlib.suppress(OSError):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._mode_now(severed)
+            self._mode_now(severed, keeps=accepted.passes or accepted.keeps)
             with socket.create_connection(self._target, WAIT_S) as server:
                 while self._pass_on(client, server, severed):
                     pass
@@ -166,9 +168,8 @@ class TcpProxy:
         self._mode_now(severed)
         return True
 
-    def _mode_now(self, severed: int) -> Mode:
+    def _mode_now(self, severed: int, *, keeps: bool = True) -> Mode:
         """Give the mode, once it is one that passes bytes; ConnectionAbortedError where the connection is lost."""
-        keeps = True
         while not (mode := self._mode).passes and self._severed == severed:
             keeps = mode.keeps
             self._closing.wait(_LOOK_S)

@@ -15,7 +15,7 @@ from simulation.ledger import Ledger
 from simulation.letterbox import Letterbox
 from simulation.loki import SimulatedLoki
 from simulation.plan import MARKER, Happening, Plan, Written, draw
-from simulation.process import Process
+from simulation.processes import Process
 from simulation.world import BrokenPromiseError, World
 
 _DONE_WITHIN_S = 90.0
