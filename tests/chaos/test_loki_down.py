@@ -1,6 +1,6 @@
 """The fault table, row 1: Loki is down, then back, with load running. Restarts are in test_loki_restarted.py.
 
-Seen red: a timeout or a broken connection taken as delivered (1,091 records missing).
+Seen red: a timeout taken as delivered (1,091 records missing).
 """
 
 from collections.abc import Iterator
