@@ -7,6 +7,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPosition
 
+from shipper.kafka.identity import Identity
 from shipper.records import TopicPartition
 
 # What Kafka's ListOffsets request takes in place of a timestamp. `offsets_for_times` hands it on as it is, for many
@@ -16,15 +17,19 @@ _CONFIRM_EVERY_S = 0.05
 
 
 class Answers(NamedTuple):
-    """Offsets by partition, and why the other ones have none."""
+    """Offsets by partition, why the other ones have none, and what was written beside committed ones."""
 
     offsets: dict[TopicPartition, int]
     errors: dict[TopicPartition, KafkaError]
+    notes: dict[TopicPartition, str | None]
 
 
-def kafka_positions(positions: Mapping[TopicPartition, int]) -> list[KafkaPosition]:
-    """Return positions as confluent_kafka's own class."""
-    return [KafkaPosition(*at, offset) for at, offset in positions.items()]
+def kafka_positions(
+    positions: Mapping[TopicPartition, int], topics: Mapping[str, Identity] | None = None
+) -> list[KafkaPosition]:
+    """Return positions as confluent_kafka's own class; for a commit, with the topics that they are positions in."""
+    notes = {topic: identity.note for topic, identity in (topics or {}).items()}
+    return [KafkaPosition(*at, offset, notes.get(at.topic, "")) for at, offset in positions.items()]
 
 
 def names(positions: Iterable[KafkaPosition]) -> list[TopicPartition]:
@@ -36,6 +41,7 @@ def _answers(positions: list[KafkaPosition]) -> Answers:
     return Answers(
         {TopicPartition(it.topic, it.partition): it.offset for it in positions if not it.error},
         {TopicPartition(it.topic, it.partition): it.error for it in positions if it.error},
+        {TopicPartition(it.topic, it.partition): it.metadata for it in positions},
     )
 
 
@@ -68,19 +74,12 @@ def committed_offsets(consumer: Consumer, partitions: Iterable[TopicPartition], 
     return _answers(consumer.committed(asked, timeout=timeout_s) if asked else [])
 
 
-def partition_count(consumer: Consumer, topic: str, timeout_s: float) -> int:
-    """Ask how many partitions a topic has. Raises KafkaException if it is missing or nobody answers in time."""
-    found = consumer.list_topics(topic, timeout=timeout_s).topics[topic]
-    if found.error:
-        raise KafkaException(KafkaError(found.error.code(), f"{topic}: {found.error.str()}"))
-    return len(found.partitions)
-
-
 def commit_and_confirm(
     consumer: Consumer,
     positions: Mapping[TopicPartition, int],
     timeout_s: float,
     *,
+    topics: Mapping[str, Identity],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
@@ -93,10 +92,11 @@ def commit_and_confirm(
     """
     deadline = clock() + timeout_s
     try:
-        consumer.commit(offsets=kafka_positions(positions), asynchronous=True)
+        consumer.commit(offsets=kafka_positions(positions, topics), asynchronous=True)
         while (left_s := deadline - clock()) > 0:
-            held = committed_offsets(consumer, positions, left_s).offsets
-            if all(held.get(at, -1) >= position for at, position in positions.items()):
+            held, _, notes = committed_offsets(consumer, positions, left_s)
+            of_now = {at: offset for at, offset in held.items() if not topics[at.topic].is_another(notes[at])}
+            if all(of_now.get(at, -1) >= position for at, position in positions.items()):
                 return True
             sleep(min(_CONFIRM_EVERY_S, left_s))
     except KafkaException:
