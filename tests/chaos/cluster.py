@@ -23,7 +23,24 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # documented t
 from confluent_kafka.cimpl import NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
+from chaos.load import Load, healthy
 from shipping import WAIT_S, Running, Shipping
+
+SETTINGS = {
+    # A member is missed after as little as a second, where the least is six by default.
+    "group.min.session.timeout.ms": "1000",
+    # Everybody may do everything until a test forbids it.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+"""Of a broker that tests break."""
+
+
+def change(shipping: Shipping, old: str, new: str) -> None:
+    """Replace a text of the configuration."""
+    text = shipping.config.read_text()
+    assert old in text
+    shipping.config.write_text(text.replace(old, new, 1))
 
 
 def admin(bootstrap: str) -> AdminClient:
@@ -80,6 +97,29 @@ def committed(shipping: Shipping) -> dict[int, int]:
     answer = consumer.committed([TopicPartition(shipping.topic, number) for number in partitions], timeout=20)
     consumer.close()
     return {at.partition: max(at.offset, 0) for at in answer}
+
+
+def leaders(shipping: Shipping) -> list[int]:
+    """Ask Kafka who leads the partitions of the log topic."""
+    partitions = admin(shipping.bootstrap).list_topics(shipping.topic, timeout=20).topics[shipping.topic].partitions
+    return [partition.leader for partition in partitions.values()]
+
+
+def flows(running: Running, records: int = 500) -> None:
+    """Wait until so many more records are delivered than now."""
+    before = running.status()["totals"]["delivered"]
+    running.wait_for(lambda status: status["totals"]["delivered"] >= before + records)
+
+
+@contextlib.contextmanager
+def loaded(running: Running, rate: int = 1_000) -> Iterator[Load]:
+    """Write records meanwhile; then wait until all of them are settled, and the shipper is healthy by itself."""
+    with Load(running.shipping.bootstrap, running.shipping.topic, rate=rate) as load:
+        flows(running)
+        yield load
+        flows(running)
+    healthy(running)
+    running.wait_for(lambda status: all(partition["lag_records"] == 0 for partition in status["partitions"]))
 
 
 def reasons(running: Running) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AclOperation, ResourceType  # type: ignore[attr-defined] # in no __all__
 
-from chaos.cluster import committed, create_topic, forbidden, metric, reasons, set_topic
+from chaos.cluster import change, committed, create_topic, forbidden, metric, reasons, set_topic
 from chaos.load import Load, healthy
 from oracle import DeadLettered
 from shipper.devstack.kafka import KafkaServer, make_topic
@@ -34,8 +34,7 @@ def test_nothing_passes_a_dead_letter_topic_that_does_not_take_a_letter(
         dead_letters=letters,
     )
     # The line that is too long repeats itself, and compressed it would pass.
-    configured = shipping.config.read_text().replace("[kafka]", '[kafka]\nclient = { "compression.type" = "none" }')
-    shipping.config.write_text(configured)
+    change(shipping, "[kafka]", '[kafka]\nclient = { "compression.type" = "none" }')
     with shipping.run() as running:
         with Load(servers, shipping.topic, rate=500):
             assert_stands_still(running, "does not exist")
