@@ -39,11 +39,11 @@ def partitions(running: Running) -> set[int]:
 
 
 def share(first: Running, other: Running) -> None:
-    """Wait until both hosts read, and every partition is read by one of them."""
+    """Wait until the group has come to rest: each host reads half of the partitions."""
 
     def is_shared() -> bool:
         mine, yours = partitions(first), partitions(other)
-        return bool(mine and yours and mine | yours == ALL and not mine & yours)
+        return mine | yours == ALL and len(mine) == len(yours) == PARTITIONS // 2
 
     first.until(lambda: is_shared() or None)
     flows(first, 100)
