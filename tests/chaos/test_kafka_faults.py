@@ -1,6 +1,7 @@
 """Kafka down, then back: its broker ends or is killed, a leader is lost, commits are refused, records are deleted.
 
-Broken on purpose, and seen red: MUTATIONS
+Broken on purpose, and seen red: a topic made again goes on at the old offset; what retention deleted is not counted; a
+refused commit is forgotten with the next batch.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The dead letter topic is missing, too small, closed: nothing passes it, it is said, and mended it goes on.
 
-Broken on purpose, and seen red: …
+Broken on purpose, and seen red: a letter that is refused counts as sent, and is forgotten.
 """
 
 import uuid

@@ -1,6 +1,7 @@
 """Our own processes: killed, stopped, asked to end in every state, out of descriptors, nowhere to log to.
 
-Broken on purpose, and seen red: MUTATIONS
+Broken on purpose, and seen red: orphans stay; a worker that cannot be started ends the supervisor; a line that cannot be
+written is an error.
 """
 
 import contextlib
@@ -117,6 +118,7 @@ def test_sigterm_ends_it_in_every_state_and_costs_nothing(
             assert ended(running) == 0
         own_kafka.start()
         with shipping.run() as running:
+            running.wait_for(lambda status: status["state"] == "running" and len(status["partitions"]) == PARTITIONS)
             healthy(running)
     shipping.judge()
 
