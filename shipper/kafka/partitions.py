@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition as KafkaPosition
 from shipper.kafka.assignment import Start, start_offset
 from shipper.kafka.identity import Identity
 from shipper.kafka.positions import (
-    Answers,
+    Committed,
     commit_and_confirm,
     committed_offsets,
     high_offsets,
@@ -146,27 +146,30 @@ class Partitions:
         committed = committed_offsets(self._consumer, never_read, timeout_s)
         lows = low_offsets(self._consumer, self.unplaced, timeout_s)
         highs = high_offsets(self._consumer, self.unplaced, timeout_s)
-        errors = committed.errors | lows.errors | highs.errors
+        errors = committed.answers.errors | lows.errors | highs.errors
         self._pass_over_earlier_topics(committed)
         starts = {
-            at: self._start(at, committed.offsets[at] if due is None else due, lows.offsets[at], highs.offsets[at])
+            at: self._start(
+                at, committed.answers.offsets[at] if due is None else due, lows.offsets[at], highs.offsets[at]
+            )
             for at, due in self.unplaced.items()
             if at not in errors
         }
-        self._begin({at: start.offset for at, start in starts.items()}, highs.offsets, committed.offsets)
+        self._begin({at: start.offset for at, start in starts.items()}, highs.offsets, committed.answers.offsets)
         for error in errors.values():
             raise KafkaException(error)
 
-    def _pass_over_earlier_topics(self, committed: Answers) -> None:
+    def _pass_over_earlier_topics(self, committed: Committed) -> None:
         """Take out of the answers what was committed, by whom it may be, of a topic that is no more."""
-        for at in committed.offsets:
+        offsets = committed.answers.offsets
+        for at, offset in offsets.items():
             if self.topics[at.topic].is_another(committed.notes[at]):
                 self._on_error(
                     Trouble.OFFSET_OUT_OF_RANGE,
-                    f"{at.topic}/{at.partition}: offset {committed.offsets[at]} was committed of an earlier topic of "
+                    f"{at.topic}/{at.partition}: offset {offset} was committed of an earlier topic of "
                     "this name; this one is read from its start, and nothing in it is skipped",
                 )
-                committed.offsets[at] = _NONE
+                offsets[at] = _NONE
                 self.known[at.topic] = 0
 
     def _start(self, at: TopicPartition, due: int, low: int, high: int) -> Start:

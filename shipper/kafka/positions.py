@@ -17,10 +17,16 @@ _CONFIRM_EVERY_S = 0.05
 
 
 class Answers(NamedTuple):
-    """Offsets by partition, why the other ones have none, and what was written beside committed ones."""
+    """Offsets by partition, and why the other ones have none."""
 
     offsets: dict[TopicPartition, int]
     errors: dict[TopicPartition, KafkaError]
+
+
+class Committed(NamedTuple):
+    """Committed offsets, and what was written beside them."""
+
+    answers: Answers
     notes: dict[TopicPartition, str | None]
 
 
@@ -41,7 +47,6 @@ def _answers(positions: list[KafkaPosition]) -> Answers:
     return Answers(
         {TopicPartition(it.topic, it.partition): it.offset for it in positions if not it.error},
         {TopicPartition(it.topic, it.partition): it.error for it in positions if it.error},
-        {TopicPartition(it.topic, it.partition): it.metadata for it in positions},
     )
 
 
@@ -68,10 +73,19 @@ def _ask(consumer: Consumer, partitions: Iterable[TopicPartition], what: int, ti
     return _answers(consumer.offsets_for_times(asked, timeout=timeout_s) if asked else [])
 
 
-def committed_offsets(consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float) -> Answers:
+def committed_offsets(consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float) -> Committed:
     """Ask for the committed offset of each partition, negative where there is none. Raises as `low_offsets` does."""
     asked = [KafkaPosition(*at) for at in partitions]
-    return _answers(consumer.committed(asked, timeout=timeout_s) if asked else [])
+    found = consumer.committed(asked, timeout=timeout_s) if asked else []
+    return Committed(_answers(found), {TopicPartition(it.topic, it.partition): it.metadata for it in found})
+
+
+def partition_count(consumer: Consumer, topic: str, timeout_s: float) -> int:
+    """Ask how many partitions a topic has. Raises KafkaException if it is missing or nobody answers in time."""
+    found = consumer.list_topics(topic, timeout=timeout_s).topics[topic]
+    if found.error:
+        raise KafkaException(KafkaError(found.error.code(), f"{topic}: {found.error.str()}"))
+    return len(found.partitions)
 
 
 def commit_and_confirm(
@@ -94,8 +108,8 @@ def commit_and_confirm(
     try:
         consumer.commit(offsets=kafka_positions(positions, topics), asynchronous=True)
         while (left_s := deadline - clock()) > 0:
-            held, _, notes = committed_offsets(consumer, positions, left_s)
-            of_now = {at: offset for at, offset in held.items() if not topics[at.topic].is_another(notes[at])}
+            held, notes = committed_offsets(consumer, positions, left_s)
+            of_now = {at: offset for at, offset in held.offsets.items() if not topics[at.topic].is_another(notes[at])}
             if all(of_now.get(at, -1) >= position for at, position in positions.items()):
                 return True
             sleep(min(_CONFIRM_EVERY_S, left_s))

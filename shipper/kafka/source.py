@@ -222,12 +222,12 @@ class Source:
 
     def _answered(self, ask: Callable[[], Answers]) -> dict[TopicPartition, int]:
         try:
-            answers = ask()
+            offsets, errors = ask()
         except KafkaException as error:
             raise KafkaUnavailableError(self._explain(error.args[0])) from error
-        for refusal in answers.errors.values():
+        for refusal in errors.values():
             raise KafkaUnavailableError(self._explain(refusal))
-        return answers.offsets
+        return offsets
 
     # Committing
 
