@@ -1,13 +1,15 @@
 """A worker as far as Kafka sees it, and what the tests of the Kafka side do to brokers."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPosition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from shipper.devstack.broker import EmbeddedBroker
 from shipper.devstack.kafka import KafkaServer
@@ -157,6 +159,19 @@ def delete_records(broker: Broker, topic: str, *, before: int, partition: int = 
     client = admin(broker)
     for future in client.delete_records([KafkaPosition(topic, partition, before)]).values():
         future.result(WAIT_S)
+
+
+def make_again(broker: Broker, topic: str, partitions: int) -> None:
+    """Delete a topic and make it again, as soon as Kafka has forgotten it."""
+    client = admin(broker)
+    client.delete_topics([topic], operation_timeout=WAIT_S)[topic].result(WAIT_S)
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(KafkaException):  # the old one is there still
+            client.create_topics([NewTopic(topic, partitions, 1)])[topic].result(WAIT_S)
+            return
+        time.sleep(POLL_S)
+    pytest.fail(f"{topic} could not be made again")
 
 
 def lines(count: int, first: int = 0) -> list[bytes | None]:

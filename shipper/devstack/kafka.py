@@ -1,4 +1,4 @@
-"""Real Apache Kafka: one node that is broker and controller (KRaft), with settings that make it quick."""
+"""Real Apache Kafka: a node that is broker and controller (KRaft), and brokers that join it, quick to be ready."""
 
 import contextlib
 import subprocess
@@ -16,7 +16,6 @@ from shipper.devstack.server import HOST, Server, ServerFailedError, answers, fr
 
 _LOG4J = Path(__file__).with_name("recipes") / "kafka" / "log4j2.properties"
 _CLUSTER_ID = "c2hpcHBlci1kZXZzdGFjaw"  # 16 bytes in URL-safe base64, as Kafka wants it
-_NODE_ID = 1
 _FORMAT_TIMEOUT_S = 60
 
 
@@ -59,13 +58,23 @@ class KafkaServer(Server):
     Args:
         data_dir: its folder; a folder that holds a Kafka already is taken up again.
         settings: broker settings that are added to, or win over, the ones here.
+        joins: the node whose cluster this one joins, as a broker alone; without, it is the controller of its own.
+
+    Attributes:
+        node_id: its number in the cluster.
+        voters: who the controller is, as `controller.quorum.voters` names it.
     """
 
     name = "kafka"
 
-    def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, settings: Mapping[str, str] | None = None, joins: "KafkaServer | None" = None
+    ) -> None:
         super().__init__(data_dir)
         self._port, self._controller_port = free_port(), free_port()
+        self._leads = joins is None
+        self.node_id: int = joins.node_id + 1 if joins else 1
+        self.voters: str = joins.voters if joins else f"{self.node_id}@{HOST}:{self._controller_port}"
         self._settings = dict(settings or {})
 
     @property
@@ -76,11 +85,11 @@ class KafkaServer(Server):
     def _properties(self) -> dict[str, str]:
         listeners = f"PLAINTEXT://{HOST}:{self._port}"
         return {
-            "process.roles": "broker,controller",
-            "node.id": str(_NODE_ID),
-            "controller.quorum.voters": f"{_NODE_ID}@{HOST}:{self._controller_port}",
+            "process.roles": "broker,controller" if self._leads else "broker",
+            "node.id": str(self.node_id),
+            "controller.quorum.voters": self.voters,
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"{listeners},CONTROLLER://{HOST}:{self._controller_port}",
+            "listeners": f"{listeners},CONTROLLER://{HOST}:{self._controller_port}" if self._leads else listeners,
             "advertised.listeners": listeners,
             "log.dirs": str(self.data_dir / "data"),
             "auto.create.topics.enable": "false",

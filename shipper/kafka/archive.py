@@ -98,7 +98,7 @@ class Archive:
 
     def committed(self, partitions: Sequence[TopicPartition]) -> Offsets:
         """Ask for what the group `kafka.group_id` has committed; negative where it has nothing."""
-        return self._until_answered(lambda: committed_offsets(self._consumer, partitions, _ASK_S))
+        return self._until_answered(lambda: committed_offsets(self._consumer, partitions, _ASK_S).answers)
 
     def offsets_at(self, partitions: Sequence[TopicPartition], time_ms: int) -> Offsets:
         """Ask for the first offset of this time or later, by Kafka's timestamps; -1 where all are earlier."""

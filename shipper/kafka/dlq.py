@@ -118,6 +118,7 @@ class DeadLetters:
         self._unsent: deque[_Letter] = deque()
         self._sent: set[_Letter] = set()
         self._heard_at = clock()  # when a letter had an answer, or none was out
+        self._stuck: set[_Letter] = set()  # complained of, and not confirmed since
         self._refused: deque[tuple[float, _Letter]] = deque()  # with the time to send them again
         self._unconfirmed: Counter[int] = Counter()  # letters by ticket
         self._confirmed: list[int] = []
@@ -151,6 +152,11 @@ class DeadLetters:
         return confirmed
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether a letter that was complained of is not confirmed, though others may be."""
+        return bool(self._stuck)
+
+    @property
     def pending(self) -> int:
         """Letters that are not confirmed."""
         return self._unconfirmed.total()
@@ -173,6 +179,7 @@ class DeadLetters:
         if not self._sent:
             self._heard_at = now
         elif now > self._heard_at + _SILENT_S and self._throttle.allows("silence"):
+            self._stuck |= self._sent
             self._on_error(
                 Trouble.DEAD_LETTER_FAILED,
                 f"the dead letter topic {self._topic} has confirmed no letter for {now - self._heard_at:.0f} s, and "
@@ -242,12 +249,14 @@ class DeadLetters:
         if error:
             self._refuse(letter, error)
             return
+        self._stuck.discard(letter)
         self._unconfirmed[letter.ticket] -= 1
         if not self._unconfirmed[letter.ticket]:
             del self._unconfirmed[letter.ticket]
             self._confirmed.append(letter.ticket)
 
     def _refuse(self, letter: _Letter, error: KafkaError) -> None:
+        self._stuck.add(letter)
         self._refused.append((self._clock() + self._retry_wait_s, letter))
         self._broken |= is_fatal(error)
         if self._throttle.allows(error.name()):

@@ -2,7 +2,7 @@
 
 A partition that is ours is first *unplaced*. As soon as Kafka answers it gets its place, the committed offset or what
 the policy says, and is read from there on. So reading starts in one way only: at the beginning, when a partition is
-new, when a group gives it to us, and when the records that were due exist no more.
+new, when a group gives it to us, when the records that were due exist no more, and when its topic was made anew.
 """
 
 import time
@@ -13,12 +13,21 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPosition
 
 from shipper.kafka.assignment import Start, start_offset
-from shipper.kafka.positions import commit_and_confirm, committed_offsets, high_offsets, kafka_positions, low_offsets
+from shipper.kafka.identity import Identity
+from shipper.kafka.positions import (
+    Committed,
+    commit_and_confirm,
+    committed_offsets,
+    high_offsets,
+    kafka_positions,
+    low_offsets,
+)
 from shipper.kafka.trouble import OnError, Trouble
 from shipper.records import TopicPartition
 from shipper.settings import Kafka
 
 _SAVE_TIMEOUT_S = 5.0
+_NONE = -1  # no offset: none was committed
 
 
 class Listener(Protocol):
@@ -48,12 +57,14 @@ class Partitions:
         kafka: the section `[kafka]`.
         listener: is told which partitions come and go.
         on_error: is told of records that are gone.
+        identify: asks Kafka, within so many seconds, for the topics of `[kafka]`.
         clock: monotonic seconds.
         sleep: waits so many seconds.
 
     Attributes:
         read: the partitions that have their place and are read, or paused.
         unplaced: those that wait for it, with the offset that was due when reading broke off; None if it never began.
+        topics: each topic as it was last seen.
         known: partitions of each topic when we began. Later ones are new: whatever the policy, read from their start.
         highs: each read partition's end, as far as known.
         lows: each read partition's first offset, as far as known.
@@ -68,15 +79,17 @@ class Partitions:
         kafka: Kafka,
         listener: Listener,
         on_error: OnError,
+        identify: Callable[[float], Mapping[str, Identity]],
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._consumer, self._kafka = consumer, kafka
-        self._listener, self._on_error = listener, on_error
+        self._listener, self._on_error, self._identify = listener, on_error, identify
         self._clock, self._sleep = clock, sleep
         self.read: set[TopicPartition] = set()
         self.unplaced: dict[TopicPartition, int | None] = {}
+        self.topics: dict[str, Identity] = {}
         self.known: dict[str, int] = {}
         self.highs: dict[TopicPartition, int] = {}
         self.lows: dict[TopicPartition, int] = {}
@@ -84,6 +97,7 @@ class Partitions:
         self.paused = False
         self.held_back: frozenset[TopicPartition] = frozenset()
         self._paused_for_good: set[TopicPartition] = set()
+        self._stale_highs: dict[TopicPartition, int] = {}
 
     @property
     def held(self) -> set[TopicPartition]:
@@ -99,6 +113,30 @@ class Partitions:
         """Take partitions that are ours from now on."""
         self.unplaced.update(dict.fromkeys(partitions))
 
+    def look(self, timeout_s: float) -> None:
+        """Look at the topics. All of one that was deleted and made again is new: it is read from its start.
+
+        Raises: KafkaException if one is missing, or nobody answers in time.
+        """
+        for topic, now in self._identify(timeout_s).items():
+            before = self.topics.get(topic)
+            self.topics[topic] = now
+            if before is None:
+                self.known[topic] = now.partitions
+            elif now.is_another(before.note):
+                self._begin_anew(topic, now.partitions)
+
+    def _begin_anew(self, topic: str, count: int) -> None:
+        ours = {at for at in self.held if at.topic == topic}
+        self.remove(ours, self._listener.on_lost)
+        self.add(at for at in ours if at.partition < count)
+        self.known[topic] = 0
+        self._on_error(
+            Trouble.OFFSET_OUT_OF_RANGE,
+            f"{topic} was deleted and made again: all of it is read, from its start; what was not read of the earlier "
+            "one is lost",
+        )
+
     def place(self, timeout_s: float) -> None:
         """Begin to read every unplaced partition that Kafka answers for; three requests of at most `timeout_s` each.
 
@@ -108,15 +146,31 @@ class Partitions:
         committed = committed_offsets(self._consumer, never_read, timeout_s)
         lows = low_offsets(self._consumer, self.unplaced, timeout_s)
         highs = high_offsets(self._consumer, self.unplaced, timeout_s)
-        errors = committed.errors | lows.errors | highs.errors
+        errors = committed.answers.errors | lows.errors | highs.errors
+        self._pass_over_earlier_topics(committed)
         starts = {
-            at: self._start(at, committed.offsets[at] if due is None else due, lows.offsets[at], highs.offsets[at])
+            at: self._start(
+                at, committed.answers.offsets[at] if due is None else due, lows.offsets[at], highs.offsets[at]
+            )
             for at, due in self.unplaced.items()
             if at not in errors
         }
-        self._begin({at: start.offset for at, start in starts.items()}, highs.offsets, committed.offsets)
+        self._begin({at: start.offset for at, start in starts.items()}, highs.offsets, committed.answers.offsets)
         for error in errors.values():
             raise KafkaException(error)
+
+    def _pass_over_earlier_topics(self, committed: Committed) -> None:
+        """Take out of the answers what was committed, by whom it may be, of a topic that is no more."""
+        offsets = committed.answers.offsets
+        for at, offset in offsets.items():
+            if self.topics[at.topic].is_another(committed.notes[at]):
+                self._on_error(
+                    Trouble.OFFSET_OUT_OF_RANGE,
+                    f"{at.topic}/{at.partition}: offset {offset} was committed of an earlier topic of "
+                    "this name; this one is read from its start, and nothing in it is skipped",
+                )
+                offsets[at] = _NONE
+                self.known[at.topic] = 0
 
     def _start(self, at: TopicPartition, due: int, low: int, high: int) -> Start:
         is_new = at.partition >= self.known.get(at.topic, 0)
@@ -143,6 +197,7 @@ class Partitions:
         highs: Mapping[TopicPartition, int],
         committed: Mapping[TopicPartition, int],
     ) -> None:
+        self._stale_highs.update({at: self._cached_high(at) for at in offsets})
         self._consumer.incremental_assign(kafka_positions(offsets))  # first: what it refuses stays unplaced
         dues = {at: self.unplaced.pop(at) for at in offsets}
         self.highs.update({at: highs[at] for at in offsets})
@@ -165,7 +220,7 @@ class Partitions:
         settled, and nobody could tell that there had been any. In a topic made anew, at an offset of the old one.
         """
         if offsets and not commit_and_confirm(
-            self._consumer, offsets, _SAVE_TIMEOUT_S, clock=self._clock, sleep=self._sleep
+            self._consumer, offsets, _SAVE_TIMEOUT_S, topics=self.topics, clock=self._clock, sleep=self._sleep
         ):
             self._on_error(
                 Trouble.COMMIT_FAILED,
@@ -202,9 +257,10 @@ class Partitions:
         Raises: KafkaException if nobody answers in time.
         """
         for at in self.read:
-            self.highs[at] = max(
-                self.highs[at], self._consumer.get_watermark_offsets(KafkaPosition(*at), cached=True)[1]
-            )
+            high = self._cached_high(at)
+            if high != self._stale_highs.get(at):
+                self._stale_highs.pop(at, None)
+                self.highs[at] = max(self.highs[at], high)
         if self.unread and ask_timeout_s is not None:
             self.highs.update(high_offsets(self._consumer, self.unread, ask_timeout_s).offsets)
 
@@ -215,6 +271,11 @@ class Partitions:
         """
         self.lows.update(low_offsets(self._consumer, self.read, ask_timeout_s).offsets)
         self.highs.update(high_offsets(self._consumer, self.read, ask_timeout_s).offsets)
+
+    def _cached_high(self, at: TopicPartition) -> int:
+        """Return the end that the last fetch told, negative before the first: one of an earlier reading included."""
+        high: int = self._consumer.get_watermark_offsets(KafkaPosition(*at), cached=True)[1]
+        return high
 
     def pause(self) -> None:
         """Stop reading all, for good."""

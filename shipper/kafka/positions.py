@@ -7,6 +7,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPosition
 
+from shipper.kafka.identity import Identity
 from shipper.records import TopicPartition
 
 # What Kafka's ListOffsets request takes in place of a timestamp. `offsets_for_times` hands it on as it is, for many
@@ -22,9 +23,19 @@ class Answers(NamedTuple):
     errors: dict[TopicPartition, KafkaError]
 
 
-def kafka_positions(positions: Mapping[TopicPartition, int]) -> list[KafkaPosition]:
-    """Return positions as confluent_kafka's own class."""
-    return [KafkaPosition(*at, offset) for at, offset in positions.items()]
+class Committed(NamedTuple):
+    """Committed offsets, and what was written beside them."""
+
+    answers: Answers
+    notes: dict[TopicPartition, str | None]
+
+
+def kafka_positions(
+    positions: Mapping[TopicPartition, int], topics: Mapping[str, Identity] | None = None
+) -> list[KafkaPosition]:
+    """Return positions as confluent_kafka's own class; for a commit, with the topics that they are positions in."""
+    notes = {topic: identity.note for topic, identity in (topics or {}).items()}
+    return [KafkaPosition(*at, offset, notes.get(at.topic, "")) for at, offset in positions.items()]
 
 
 def names(positions: Iterable[KafkaPosition]) -> list[TopicPartition]:
@@ -62,10 +73,11 @@ def _ask(consumer: Consumer, partitions: Iterable[TopicPartition], what: int, ti
     return _answers(consumer.offsets_for_times(asked, timeout=timeout_s) if asked else [])
 
 
-def committed_offsets(consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float) -> Answers:
+def committed_offsets(consumer: Consumer, partitions: Iterable[TopicPartition], timeout_s: float) -> Committed:
     """Ask for the committed offset of each partition, negative where there is none. Raises as `low_offsets` does."""
     asked = [KafkaPosition(*at) for at in partitions]
-    return _answers(consumer.committed(asked, timeout=timeout_s) if asked else [])
+    found = consumer.committed(asked, timeout=timeout_s) if asked else []
+    return Committed(_answers(found), {TopicPartition(it.topic, it.partition): it.metadata for it in found})
 
 
 def partition_count(consumer: Consumer, topic: str, timeout_s: float) -> int:
@@ -81,6 +93,7 @@ def commit_and_confirm(
     positions: Mapping[TopicPartition, int],
     timeout_s: float,
     *,
+    topics: Mapping[str, Identity],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
@@ -93,10 +106,11 @@ def commit_and_confirm(
     """
     deadline = clock() + timeout_s
     try:
-        consumer.commit(offsets=kafka_positions(positions), asynchronous=True)
+        consumer.commit(offsets=kafka_positions(positions, topics), asynchronous=True)
         while (left_s := deadline - clock()) > 0:
-            held = committed_offsets(consumer, positions, left_s).offsets
-            if all(held.get(at, -1) >= position for at, position in positions.items()):
+            held, notes = committed_offsets(consumer, positions, left_s)
+            of_now = {at: offset for at, offset in held.offsets.items() if not topics[at.topic].is_another(notes[at])}
+            if all(of_now.get(at, -1) >= position for at, position in positions.items()):
                 return True
             sleep(min(_CONFIRM_EVERY_S, left_s))
     except KafkaException:

@@ -12,6 +12,7 @@ from shipper.errors import KafkaUnavailableError
 from shipper.kafka.assignment import pinned
 from shipper.kafka.connection import Complaints, create_client, explain
 from shipper.kafka.consumer import consumer_settings
+from shipper.kafka.identity import Identities, Identity
 from shipper.kafka.partitions import Listener, Partitions
 from shipper.kafka.positions import (
     Answers,
@@ -20,7 +21,6 @@ from shipper.kafka.positions import (
     kafka_positions,
     low_offsets,
     names,
-    partition_count,
 )
 from shipper.kafka.reader import Reader, batches
 from shipper.kafka.trouble import OnError, Throttle, Trouble, is_fatal
@@ -55,6 +55,7 @@ class Source:
         clock: monotonic seconds.
         sleep: waits so many seconds.
         make_consumer: makes the consumer from librdkafka's settings.
+        identify: asks Kafka, within so many seconds, for the topics of `[kafka]`; None for a client of its own.
 
     Raises: ConfigError if librdkafka does not take a setting of `[kafka.client]`.
     """
@@ -73,6 +74,7 @@ class Source:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         make_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
+        identify: Callable[[float], Mapping[str, Identity]] | None = None,
     ) -> None:
         self._kafka = settings.kafka
         self._worker, self._workers = worker, workers
@@ -95,7 +97,15 @@ class Source:
             },
         )
         self._reader = Reader(self._consumer, clock)
-        self._partitions = Partitions(self._consumer, self._kafka, listener, on_error, clock=clock, sleep=sleep)
+        self._partitions = Partitions(
+            self._consumer,
+            self._kafka,
+            listener,
+            on_error,
+            identify or Identities(self._kafka, self._complaints),
+            clock=clock,
+            sleep=sleep,
+        )
 
     def open(self, timeout_s: float = _TIMEOUT_S) -> None:
         """Connect. Pinned partitions are placed when this returns; a group's come while polling.
@@ -116,15 +126,13 @@ class Source:
                 return
 
     def _begin(self, timeout_s: float) -> None:
-        for topic in self._kafka.topics:
-            self._partitions.known[topic] = partition_count(self._consumer, topic, timeout_s)
+        self._partitions.look(timeout_s)
         if self._kafka.assignment == "group":
             self._consumer.subscribe(
                 self._kafka.topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             return
-        for topic, count in self._partitions.known.items():
-            self._take(topic, range(count))
+        self._take_new()
         self._partitions.place(timeout_s)
 
     def poll(self, records_max: int, wait_s: float, bytes_max: int = _POLL_BYTES) -> list[RecordBatch]:
@@ -226,14 +234,19 @@ class Source:
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """Commit without waiting; `on_committed` or `on_error` follows while polling."""
         try:
-            self._consumer.commit(offsets=kafka_positions(positions), asynchronous=True)
+            self._consumer.commit(offsets=kafka_positions(positions, self._partitions.topics), asynchronous=True)
         except KafkaException as error:
             self._on_commit(error.args[0], kafka_positions(positions))
 
     def commit_now(self, positions: Mapping[TopicPartition, int], timeout_s: float) -> bool:
         """Commit and wait, `timeout_s` at most, until Kafka holds it. Returns whether it does."""
         return not positions or commit_and_confirm(
-            self._consumer, positions, timeout_s, clock=self._clock, sleep=self._sleep
+            self._consumer,
+            positions,
+            timeout_s,
+            topics=self._partitions.topics,
+            clock=self._clock,
+            sleep=self._sleep,
         )
 
     def _on_commit(self, error: KafkaError | None, positions: list[KafkaPosition]) -> None:
@@ -247,24 +260,28 @@ class Source:
 
     # Partitions that come and go
 
-    def _take(self, topic: str, partitions: Iterable[int]) -> None:
-        chosen = pinned(
-            partitions,
-            worker=self._worker,
-            workers=self._workers,
-            node_index=self._kafka.node_index,
-            node_count=self._kafka.node_count,
-        )
-        self._partitions.add({TopicPartition(topic, partition) for partition in chosen} - self._partitions.held)
+    def _take_new(self) -> None:
+        """Take those of the topics' partitions that are pinned to this worker."""
+        for topic, identity in self._partitions.topics.items():
+            chosen = pinned(
+                range(identity.partitions),
+                worker=self._worker,
+                workers=self._workers,
+                node_index=self._kafka.node_index,
+                node_count=self._kafka.node_count,
+            )
+            self._partitions.add({TopicPartition(topic, partition) for partition in chosen} - self._partitions.held)
 
     def _look_around(self) -> None:
-        """Look for new pinned partitions, and place what is unplaced, when it is time to."""
+        """Look for new pinned partitions and new topics, and place what is unplaced, when it is time to."""
         now = self._clock()
+        is_unplaced = bool(self._partitions.unplaced) and now >= self._place_at
         try:
-            if self._kafka.assignment == "pinned" and now >= self._look_at:
+            if is_unplaced or now >= self._look_at:
                 self._look_at = now + self._new_partitions_every_s
-                for topic in self._kafka.topics:
-                    self._take(topic, range(partition_count(self._consumer, topic, _ASK_TIMEOUT_S)))
+                self._partitions.look(_ASK_TIMEOUT_S)
+                if self._kafka.assignment == "pinned":
+                    self._take_new()
             if self._partitions.unplaced and now >= self._place_at:
                 self._place_at = now + _ASK_AGAIN_S
                 self._partitions.place(_ASK_TIMEOUT_S)

@@ -35,12 +35,12 @@ class Reloading:
             return
         try:
             self._settings = self._load()
-        except ShipperError as error:
+            self._question = Question(self._survey, self._settings)
+        except (ShipperError, OSError) as error:  # an OSError: the system has no room for one more process
             log("error", f"SIGHUP: the config is kept as it was: {error}")
             return
         if self._settings.status != current.status:
             log("warn", "SIGHUP: status.listen changes at the next start only", listen=self._settings.status.listen)
-        self._question = Question(self._survey, self._settings)
 
     def finish(self, adopt: Callable[[Settings, int], None]) -> None:
         """Call `adopt` with the settings and the number of partitions, once the survey has found them good."""

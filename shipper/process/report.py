@@ -61,7 +61,8 @@ class Report:
         self._budget = LabelBudget(label_values_max)
         self._in_flight = 0
         self._trouble_at: float | None = None
-        self._letters_stuck = False
+        self._trouble_since_ms = 0
+        self._letters_stuck = self._commits_refused = False
         row.loki("ok", now_ms())
         row.kafka("ok", now_ms())
 
@@ -151,15 +152,17 @@ class Report:
             for reason, letters in reasons.items():
                 row.count("dead_lettered", reason, letters)
         self.row.progress(time.monotonic_ns())
-        self._letters_stuck = False
         self._kafka_answers()
 
     def trouble(self, kind: Trouble, text: str) -> None:
         """Something went wrong with Kafka; whoever says so goes on by itself."""
         self.row.add(kafka_errors=1, commit_errors=int(kind is Trouble.COMMIT_FAILED))
         self._letters_stuck |= kind is Trouble.DEAD_LETTER_FAILED
+        self._commits_refused |= kind is Trouble.COMMIT_FAILED
         if self._trouble_at is None:
-            self.row.kafka("retrying", self._now_ms(), text)
+            self._trouble_since_ms = self._now_ms()
+        if self._trouble_at is None or kind is Trouble.DEAD_LETTER_FAILED:
+            self.row.kafka("retrying", self._trouble_since_ms, text)
         self._trouble_at = self._clock()
         level: Level = "error" if kind is Trouble.OFFSET_OUT_OF_RANGE else "warn"
         self._say(level, f"{kind}.{text}" if kind is Trouble.OFFSET_OUT_OF_RANGE else kind, text, 1)
@@ -167,10 +170,18 @@ class Report:
     def committed(self) -> None:
         """Kafka took a commit, so it answers."""
         self.row.add(commits=1)
+        self._commits_refused = False
         self._kafka_answers()
 
-    def tick(self) -> None:
-        """Some time has passed: lines that were kept back are due, and Kafka is well if nobody complained of it."""
+    def tick(self, *, letters_stuck: bool, uncommitted: bool) -> None:
+        """Some time has passed: lines that were kept back are due, and Kafka is well if nobody complained of it.
+
+        Args:
+            letters_stuck: whether the dead letter topic does not take a letter, though Kafka may answer all else.
+            uncommitted: whether there is something to commit; if not, a commit that was refused is of no account.
+        """
+        self._letters_stuck = letters_stuck
+        self._commits_refused &= uncommitted
         now = self._clock()
         for kind in [kind for kind, line in self._kept_back.items() if now >= line.due]:
             self._write(kind)
@@ -178,7 +189,7 @@ class Report:
             self._kafka_answers()
 
     def _kafka_answers(self) -> None:
-        if self._trouble_at is not None and not self._letters_stuck:
+        if self._trouble_at is not None and not (self._letters_stuck or self._commits_refused):
             self._trouble_at = None
             self.row.kafka("ok", self._now_ms())
 

@@ -230,7 +230,7 @@ class Worker:
         self._tick_at = now + _TICK_S
         if positions := self._tracker.committable():
             self._source.commit(positions)
-        self._report.tick()
+        self._report.tick(letters_stuck=self._letters.is_stuck, uncommitted=bool(positions))
         self._row.set(in_flight_bytes=self._flights.bytes_held)
         for at, end in self._source.eof_offsets.items():
             # Transaction markers hold no record, so nothing is ever settled there: without this they look like lag.

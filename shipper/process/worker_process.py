@@ -110,23 +110,38 @@ class WorkerProcess:
         return self._process.sentinel if self._process else None
 
     def start(self, target: str, workers: int, settings: Settings, now_ns: int, *, until_caught_up: bool) -> None:
-        """Start a process; there must be none."""
-        self._process = start_worker(
-            target,
-            self.index,
-            workers,
-            settings,
-            self._counters.fd,
-            self._stacks.fd,
-            until_caught_up=until_caught_up,
-        )
-        with contextlib.suppress(psutil.NoSuchProcess):
+        """Start a process; there must be none. Where the system has no room for it, it is due again later."""
+        try:
+            self._process = start_worker(
+                target,
+                self.index,
+                workers,
+                settings,
+                self._counters.fd,
+                self._stacks.fd,
+                until_caught_up=until_caught_up,
+            )
+        except OSError as error:
+            self._start_later(error, now_ns)
+            return
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
             self._usage = psutil.Process(self._process.pid)
         self._started_ns = now_ns
         self._watchdog = Watchdog(self._patience.beside(settings.loki), now_ns)
         self.state = "restarting" if self._restarts else "starting"
         self.due_ns = None
         log("info", "worker started", worker=self.index, pid=self._process.pid, restarts=self._restarts)
+
+    def _start_later(self, error: OSError, now_ns: int) -> None:
+        delay_s = self._backoff.next_delay_s(0.0)
+        self.state = "restarting"
+        self.due_ns = now_ns + int(delay_s * 1e9)
+        log(
+            "error",
+            f"worker could not be started: {error}; raise the limit (ulimit -n, ulimit -u), or free memory",
+            worker=self.index,
+            starts_again_in_s=round(delay_s, 1),
+        )
 
     def restart_later(self, ending: Ending, now_ns: int) -> float:
         """Let the next process be due after a delay that grows from crash to crash; return it in seconds."""
@@ -224,7 +239,8 @@ class WorkerProcess:
         pid = self._process.pid if self._process else None
         cpu_percent, rss_bytes = 0.0, 0
         if self._usage:
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied), self._usage.oneshot():
+            # An OSError: no descriptor is left to read /proc with.
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError), self._usage.oneshot():
                 times = self._usage.cpu_times()
                 self._cpu_s = max(self._cpu_s, times.user + times.system)
                 cpu_percent, rss_bytes = self._usage.cpu_percent(), self._usage.memory_info().rss

@@ -9,7 +9,9 @@ from confluent_kafka import TopicPartition as KafkaPosition
 
 from kafka_member import POLL_S, QUEUE_BYTES, WAIT_S, Broker, Join, delete_records, lines, only_kafka, produce, values
 from shipper.devstack.kafka import make_topic
+from shipper.kafka.connection import Complaints
 from shipper.kafka.consumer import consumer_settings
+from shipper.kafka.identity import Identities
 from shipper.kafka.partitions import Partitions
 from shipper.kafka.trouble import Trouble
 from shipper.records import TopicPartition
@@ -33,7 +35,9 @@ class Reading:
         kafka = Kafka(bootstrap_servers=[broker.bootstrap], topics=[topic], group_id=group_id)
         self.consumer = Consumer(consumer_settings(kafka, worker=0, queue_bytes_max=QUEUE_BYTES))
         self.troubles: list[Trouble] = []
-        self.partitions = Partitions(self.consumer, kafka, Ear(), lambda kind, _: self.troubles.append(kind))
+        identify = Identities(kafka, Complaints())
+        self.partitions = Partitions(self.consumer, kafka, Ear(), lambda kind, _: self.troubles.append(kind), identify)
+        self.partitions.look(WAIT_S)
         self.at = TopicPartition(topic, 0)
 
     def give(self) -> None:

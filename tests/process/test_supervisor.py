@@ -12,6 +12,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from process.runner import ROOT, Supervised, running, settings, supervised
@@ -157,6 +158,21 @@ def test_sigusr1_logs_the_stacks_of_one_worker_or_of_all_and_harms_nobody(tmp_pa
         assert sorted(line["context"]["worker"] for line in lines) == [0, 1, 1]
         assert all("in turn" in line["context"]["stacks"] for line in lines)
         assert [worker["restarts"] for worker in shipper.status()["workers"]] == [0, 0]
+
+
+def test_a_supervisor_out_of_descriptors_goes_on_and_starts_its_worker_when_it_has_some(tmp_path: Path) -> None:
+    reload = tmp_path / "config.json"
+    reload.write_text(json.dumps(settings(tmp_path)))
+    with supervised(tmp_path, reload=str(reload)) as shipper:
+        before = shipper.wait_for(running)
+        psutil.Process(shipper.process.pid).rlimit(psutil.RLIMIT_NOFILE, (3, 1024))
+        os.kill(before["workers"][0]["pid"], signal.SIGKILL)
+        shipper.wait_for_log("worker could not be started")
+        shipper.send(signal.SIGHUP)
+        shipper.wait_for_log("SIGHUP: the config is kept as it was: [Errno 24]")
+        psutil.Process(shipper.process.pid).rlimit(psutil.RLIMIT_NOFILE, (1024, 1024))
+        after = shipper.wait_for(lambda status: status["workers"][0]["restarts"] == 1 and running(status))
+        assert after["workers"][1]["pid"] == before["workers"][1]["pid"]
 
 
 def test_a_worker_that_never_gets_going_is_killed_and_restarted(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ Commits arrive late, or never, or arrive without their answer; callbacks come wh
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPosition
 
 from messages import StoredMessage
+from shipper.kafka.identity import Identity
 from simulation.broker import TOPIC, Broker
 from simulation.group import Member
 from simulation.world import BrokenPromiseError, World
@@ -62,9 +62,10 @@ class SimulatedConsumer:
 
     # What Kafka is asked
 
-    def list_topics(self, topic: str, timeout: float) -> object:
-        self._ask(timeout)
-        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=dict.fromkeys(self._broker.logs))})
+    def identify(self, timeout_s: float) -> dict[str, Identity]:
+        """Stand in for a worker's `Identities`."""
+        self._ask(timeout_s)
+        return {TOPIC: Identity("", len(self._broker.logs))}
 
     def offsets_for_times(self, positions: Sequence[KafkaPosition], timeout: float) -> list[KafkaPosition]:
         self._ask(timeout)

@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 
 from shipper.errors import ShipperError
 from shipper.kafka.dlq import DeadLetters
+from shipper.kafka.identity import Identity
 from shipper.kafka.partitions import Listener
 from shipper.kafka.source import Source
 from shipper.kafka.trouble import Trouble
@@ -89,6 +90,9 @@ class Process:
             self._consumers.append(SimulatedConsumer(world, self._broker, self, self._commit_fault, conf))
             return self._consumers[-1]
 
+        def identify(timeout_s: float) -> dict[str, Identity]:
+            return self._consumers[-1].identify(timeout_s)
+
         def on_error(kind: Trouble, text: str) -> None:
             self.has_said_unsaved |= kind is Trouble.COMMIT_FAILED and "where reading began" in text
             report.trouble(kind, text)
@@ -104,6 +108,7 @@ class Process:
                 clock=world.clock,
                 sleep=world.sleep,
                 make_consumer=make_consumer,
+                identify=identify,
             )
 
         self._pusher = SimulatedPusher(world, self._loki, settings.loki, self.name, self._way_s)

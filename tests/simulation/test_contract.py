@@ -11,6 +11,7 @@ from contract import test_kafka_contract as reading
 from contract import test_kafka_contract_groups as groups
 from contract import test_kafka_contract_starts as starts
 from kafka_member import Member
+from shipper.kafka.identity import Identity
 from shipper.kafka.source import Source
 from simulation.broker import TOPIC, Broker
 from simulation.consumer import SimulatedConsumer
@@ -64,6 +65,9 @@ class Server:
     def delete_records(self, _: object, __: str, *, before: int, partition: int = 0) -> None:
         self.broker.delete_before(partition, before)
 
+    def identify(self, _: float) -> dict[str, Identity]:
+        return {TOPIC: Identity("", len(self.broker.logs))}
+
     def make_consumer(self, settings: dict[str, Any]) -> Any:  # noqa: ANN401 - stands for a consumer
         return SimulatedConsumer(self.world, self.broker, self, lambda: 0, settings)
 
@@ -76,7 +80,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
         monkeypatch.setattr(module, "produce", server.produce)
     for module in (reading, starts):
         monkeypatch.setattr(module, "delete_records", server.delete_records)
-    simulated = partial(Source, make_consumer=server.make_consumer, sleep=server.world.sleep)
+    simulated = partial(Source, make_consumer=server.make_consumer, identify=server.identify, sleep=server.world.sleep)
     monkeypatch.setattr(kafka_member, "Source", simulated)
     return server
 

@@ -166,6 +166,11 @@ def test_a_refused_letter_does_not_hold_up_the_others() -> None:
     desk.send(2, b"b")
     desk.producer.deliver()
     assert desk.letters.poll() == [2]
+    assert desk.letters.is_stuck, "that another one is taken mends nothing"
+    desk.now_s += 5
+    assert desk.letters.poll() == []
+    desk.producer.deliver()
+    assert (desk.letters.poll(), desk.letters.is_stuck) == ([1], False)
 
 
 def test_a_letter_too_large_says_which_and_the_way_out() -> None:

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPosition
 
+from shipper.kafka.identity import Identity
 from shipper.kafka.partitions import Partitions
 from shipper.records import TopicPartition
 from shipper.settings import Kafka
@@ -31,6 +32,9 @@ class ScriptedConsumer:
             raise KafkaException(self.refusal)
         self.assigned += [it.partition for it in positions]
 
+    def get_watermark_offsets(self, _: KafkaPosition, **__: object) -> tuple[int, int]:
+        return -1001, -1001
+
     def pause(self, _: Sequence[KafkaPosition]) -> None: ...
 
     resume = pause
@@ -49,7 +53,14 @@ class Ear:
 
 def test_a_partition_that_could_not_be_assigned_is_tried_again() -> None:
     consumer, ear = ScriptedConsumer(), Ear()
-    partitions = Partitions(cast("Consumer", consumer), Kafka(), ear, lambda _, text: pytest.fail(text))
+    partitions = Partitions(
+        cast("Consumer", consumer),
+        Kafka(),
+        ear,
+        lambda _, text: pytest.fail(text),
+        lambda _: {AT.topic: Identity("one", 1)},
+    )
+    partitions.look(1)
     partitions.add([AT])
     consumer.refusal = KafkaError(KafkaError._STATE)
     with pytest.raises(KafkaException):

@@ -15,6 +15,7 @@ from shipper.loki.verdict import Outcome
 from shipper.pipeline import Rules, prepare
 from shipper.process.counters import Counters
 from shipper.process.report import Report
+from shipper.process.snapshot import PeerLook
 from shipper.records import Reason, RecordBatch, Rejected
 from shipper.settings import Settings
 
@@ -46,6 +47,12 @@ class Reporting:
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]
 
+    def tick(self, *, letters_stuck: bool = False, uncommitted: bool = False) -> None:
+        self.report.tick(letters_stuck=letters_stuck, uncommitted=uncommitted)
+
+    def kafka(self) -> PeerLook:
+        return self.counters.read(0).peer("kafka")
+
     def slot(self, name: str) -> int:
         return int(self.counters.read(0)[name])
 
@@ -60,10 +67,10 @@ def test_the_first_line_of_a_kind_is_written_at_once_and_the_rest_as_one_when_it
         reporting.report.taken(PREPARED)
     assert [line["context"]["number"] for line in reporting.lines()] == [3]
     reporting.now = 11
-    reporting.report.tick()
+    reporting.tick()
     assert [line["context"]["number"] for line in reporting.lines()] == [3, 12]
     reporting.now = 30
-    reporting.report.tick()
+    reporting.tick()
     assert len(reporting.lines()) == 2, "nothing was said since, so nothing is due"
 
 
@@ -87,7 +94,7 @@ def test_a_label_over_its_budget_is_said_with_examples_and_again_while_it_grows(
         {"number": 1, "label": "service", "values": 4, "examples": ["d"]},
     )
     reporting.now = 11
-    reporting.report.tick()
+    reporting.tick()
     take("a", "b", "c", "d")
     assert len(reporting.lines()) == 1, "nothing new, nothing said"
     take(*(f"s{number}" for number in range(20)))
@@ -136,23 +143,45 @@ def test_a_request_that_is_refused_whole_shows_loki_as_refusing(reporting: Repor
     assert reporting.counters.read(0).peer("loki").state == "refusing"
 
 
-def test_kafka_is_well_again_after_silence_but_not_while_letters_are_stuck(reporting: Reporting) -> None:
-
-    def state() -> str:
-        return reporting.counters.read(0).peer("kafka").state
-
+def test_kafka_is_well_again_after_silence(reporting: Reporting) -> None:
     reporting.report.trouble(Trouble.KAFKA_ERROR, "away")
-    assert state() == "retrying"
+    assert reporting.kafka().state == "retrying"
     reporting.now = 41
-    reporting.report.tick()
-    assert state() == "ok"
-    reporting.report.trouble(Trouble.DEAD_LETTER_FAILED, "no topic")
-    reporting.now = 90
-    reporting.report.tick()
-    reporting.report.committed()
-    assert state() == "retrying"
+    reporting.tick()
+    assert reporting.kafka().state == "ok"
+
+
+def test_kafka_is_not_well_while_a_letter_is_stuck_though_others_are_confirmed(reporting: Reporting) -> None:
+    reporting.report.trouble(Trouble.KAFKA_ERROR, "away")
+    reporting.now = 1
+    reporting.report.trouble(Trouble.DEAD_LETTER_FAILED, "too large")
+    assert (reporting.kafka().since_ms, reporting.kafka().error) == (0, "too large")
     reporting.report.dead_lettered(Counter({Reason.TOO_OLD: 1}))
-    assert state() == "ok"
+    reporting.now = 90
+    reporting.tick(letters_stuck=True)
+    reporting.report.taken(PREPARED)
+    reporting.report.committed()
+    assert reporting.kafka().state == "retrying"
+    reporting.tick()
+    reporting.report.committed()
+    assert reporting.kafka().state == "ok"
+
+
+def test_kafka_is_not_well_while_it_refuses_commits_though_it_gives_records(reporting: Reporting) -> None:
+    reporting.report.trouble(Trouble.COMMIT_FAILED, "no member")
+    for reporting.now in (50, 100):
+        reporting.tick(uncommitted=True)
+        reporting.report.taken(PREPARED)
+        assert reporting.kafka().state == "retrying"
+    reporting.report.committed()
+    assert reporting.kafka().state == "ok"
+
+
+def test_a_refused_commit_is_of_no_account_when_the_partition_is_gone(reporting: Reporting) -> None:
+    reporting.report.trouble(Trouble.COMMIT_FAILED, "rebalancing")
+    reporting.tick()
+    reporting.report.taken(PREPARED)
+    assert reporting.kafka().state == "ok"
 
 
 def test_the_totals_add_up_on_every_path(reporting: Reporting) -> None:
