@@ -152,70 +152,66 @@ class Shipping:
         assert not earlier, f"{earlier} entries are older than two hours, which no test writes"
         return reader.entries(selector, now_ns - 2 * _HOUR_NS, now_ns + _HOUR_NS, page=self.page)
 
+    def _letters_and_redriven(self) -> tuple[frozenset[Letter], dict[tuple[int, int], tuple[int, int]]]:
+        """Read the dead letter topic.
+
+        Returns: (partition, offset, reason) of every dead letter that waits, one that a crash wrote again counted once;
+            and (partition, offset) of every record that was put back: where it was, and where it is now.
+        """
+        letters: set[Letter] = set()
+        redriven: dict[tuple[int, int], tuple[int, int]] = {}
+        for letter in each_record(self.bootstrap, self.dead_letters):
+            headers = {name: (value or b"").decode(errors="replace") for name, value in letter.headers() or ()}
+            if headers["dlq.topic"] != self.topic:
+                continue
+            at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
+            if "dlq.reason" in headers:
+                letters.add((*at, headers["dlq.reason"]))
+            else:  # it says that the letter's record was put back
+                topic, partition, offset = headers["dlq.redriven"].split("/")
+                to = int(partition), int(offset)
+                assert (topic, redriven.setdefault(at, to)) == (self.topic, to), f"{at} was put back twice"
+        return frozenset(it for it in letters if it[:2] not in redriven), redriven
+
     def letters(self) -> frozenset[Letter]:
         """(partition, offset, reason) of every dead letter that waits; one that a crash wrote again counts once."""
-        redriven = self.redriven()
-        found = set()
-        for headers in self._dead_letter_topic():
-            at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
-            if "dlq.reason" in headers and at not in redriven:
-                found.add((*at, headers["dlq.reason"].decode()))
-        return frozenset(found)
-
-    def redriven(self) -> dict[tuple[int, int], tuple[int, int]]:
-        """(partition, offset) of every record that was put back: where it was, and where it is now."""
-        found: dict[tuple[int, int], tuple[int, int]] = {}
-        for headers in self._dead_letter_topic():
-            if "dlq.reason" not in headers:
-                at = int(headers["dlq.partition"]), int(headers["dlq.offset"])
-                topic, partition, offset = headers["dlq.redriven"].decode().split("/")
-                to = int(partition), int(offset)
-                assert (topic, found.setdefault(at, to)) == (self.topic, to), f"{at} was put back twice"
-        return found
-
-    def _dead_letter_topic(self) -> Iterator[dict[str, bytes]]:
-        """Headers of all letters, and of what says that one was put back, that are about our topic."""
-        for letter in each_record(self.bootstrap, self.dead_letters):
-            headers = {name: value or b"" for name, value in cast("list[tuple[str, bytes]]", letter.headers() or ())}
-            if headers["dlq.topic"].decode() == self.topic:
-                yield headers
+        return self._letters_and_redriven()[0]
 
     def judge(self, records: Sequence[StoredMessage] | None = None) -> Counter[str]:
         """Hold what Loki and the dead letter topic have against the oracle, record by record; then verify.
 
-        A record that was put back counts where it is now.
+        A record that was put back is a dead letter where it was, and another record where it is now.
 
         Args:
             records: those that are settled, if these are not all that the topic holds.
 
-        Returns: how many records were shipped, dead-lettered and filtered, and how many of them were put back.
+        Returns: how many records were shipped, dead-lettered and filtered, and of how many letters the record was put
+            back.
         """
-        redriven = self.redriven()
+        redriven = self._letters_and_redriven()[1]
         if redriven:
             self._are_as_they_were(redriven)
         judged = self.judgement(records)
         assert judged.is_clean, judged
+        dead_lettered = judged.dead_lettered + len(redriven)
         if records is None:
             proved = self.verify()["totals"]
-            judged_alike = judged.shipped, judged.dead_lettered + len(redriven), judged.filtered
+            judged_alike = judged.shipped, dead_lettered, judged.filtered
             assert judged_alike == (proved["found"], proved["dead_lettered"], proved["filtered"]), (judged, proved)
         return Counter(
-            shipped=judged.shipped,
-            dead_lettered=judged.dead_lettered,
-            filtered=judged.filtered,
-            redriven=len(redriven),
+            shipped=judged.shipped, dead_lettered=dead_lettered, filtered=judged.filtered, redriven=len(redriven)
         )
 
     def judgement(self, records: Sequence[StoredMessage] | None = None) -> Judgement:
         """Judge by the oracle, and say what is not as it must be."""
-        redriven = self.redriven()
+        letters, redriven = self._letters_and_redriven()
 
         def judged() -> Iterator[StoredMessage]:
             for record in records or each_record(self.bootstrap, self.topic):
                 if (record.partition(), record.offset()) not in redriven:
                     yield record
 
-        return judge(judged, self._expect, self.stored, self.letters())
+        return judge(judged, self._expect, self.stored, letters)
 
     def _are_as_they_were(self, redriven: Mapping[tuple[int, int], tuple[int, int]]) -> None:
         content = {
