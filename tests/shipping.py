@@ -188,10 +188,10 @@ class Shipping:
         Returns: how many records were shipped, dead-lettered and filtered, and of how many letters the record was put
             back.
         """
-        redriven = self._letters_and_redriven()[1]
+        letters, redriven = self._letters_and_redriven()
         if redriven:
             self._are_as_they_were(redriven)
-        judged = self.judgement(records)
+        judged = self._judgement(records, letters, redriven)
         assert judged.is_clean, judged
         dead_lettered = judged.dead_lettered + len(redriven)
         if records is None:
@@ -204,8 +204,14 @@ class Shipping:
 
     def judgement(self, records: Sequence[StoredMessage] | None = None) -> Judgement:
         """Judge by the oracle, and say what is not as it must be."""
-        letters, redriven = self._letters_and_redriven()
+        return self._judgement(records, *self._letters_and_redriven())
 
+    def _judgement(
+        self,
+        records: Sequence[StoredMessage] | None,
+        letters: frozenset[Letter],
+        redriven: Mapping[tuple[int, int], tuple[int, int]],
+    ) -> Judgement:
         def judged() -> Iterator[StoredMessage]:
             for record in records or each_record(self.bootstrap, self.topic):
                 if (record.partition(), record.offset()) not in redriven:

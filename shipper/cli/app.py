@@ -17,9 +17,7 @@ from rich.text import Text
 
 from shipper import __version__
 from shipper.cli import dlq_app
-from shipper.cli.options import ConfigOption, SetOption
-from shipper.cli.options import examples as _examples
-from shipper.cli.options import new_console as _console
+from shipper.cli.options import ConfigOption, SetOption, examples, new_console
 from shipper.errors import ShipperError
 
 app = typer.Typer(
@@ -40,7 +38,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
         raise typer.Exit
 
 
-@app.callback(epilog=_examples("shipper check", "shipper run --config /etc/shipper/config.toml", "shipper demo"))
+@app.callback(epilog=examples("shipper check", "shipper run --config /etc/shipper/config.toml", "shipper demo"))
 def shipper(
     *,
     version: Annotated[
@@ -51,7 +49,7 @@ def shipper(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "shipper run",
         "shipper run --config /etc/shipper/config.toml --set workers.count=2",
         "SHIPPER_LOKI__URL=http://loki:3100 shipper run",
@@ -75,7 +73,7 @@ def run(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "shipper check", "shipper check --offline   (before a deployment)", "shipper check --config new.toml"
     )
 )
@@ -88,11 +86,11 @@ def check(
     """Check the configuration, then Kafka and Loki, a line each. Exit code 2: configuration, 3: Kafka or Loki."""
     from shipper.cli import check as checks
 
-    raise typer.Exit(checks.run(config, overrides or (), offline=offline, console=_console()))
+    raise typer.Exit(checks.run(config, overrides or (), offline=offline, console=new_console()))
 
 
 @topics_app.command(
-    epilog=_examples("shipper topics create", "shipper topics create --partitions 12 --replication-factor 3")
+    epilog=examples("shipper topics create", "shipper topics create --partitions 12 --replication-factor 3")
 )
 def create(
     *,
@@ -109,11 +107,11 @@ def create(
     from shipper.config import load
 
     settings = load(config, env=os.environ, overrides=overrides or ())
-    topics.create(settings, partitions=partitions, replication_factor=replication_factor, console=_console())
+    topics.create(settings, partitions=partitions, replication_factor=replication_factor, console=new_console())
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "shipper produce --records 1000000",
         "shipper produce --records 60000 --rate 1000   (a minute of traffic)",
         "shipper produce --malformed 0.05 --seed 7",
@@ -134,13 +132,13 @@ def produce(
 
     settings = load(config, env=os.environ, overrides=overrides or ())
     code = producing.run(
-        settings, records=records, rate=rate or None, malformed=malformed, seed=seed, console=_console()
+        settings, records=records, rate=rate or None, malformed=malformed, seed=seed, console=new_console()
     )
     raise typer.Exit(code)
 
 
 @app.command(
-    epilog=_examples("shipper demo", "shipper demo --records 50000 --keep", "shipper demo --kafka --loki   (real ones)")
+    epilog=examples("shipper demo", "shipper demo --records 50000 --keep", "shipper demo --kafka --loki   (real ones)")
 )
 def demo(
     *,
@@ -154,11 +152,11 @@ def demo(
     """Show it all at once: start Kafka and Loki, produce, ship, read back, and account for every record."""
     from shipper.devstack import demo as demonstration
 
-    raise typer.Exit(demonstration.run(records=records, keep=keep, kafka=kafka, loki=loki, console=_console()))
+    raise typer.Exit(demonstration.run(records=records, keep=keep, kafka=kafka, loki=loki, console=new_console()))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "shipper verify",
         "shipper verify --since 2h --until 1h   (by Kafka's timestamps)",
         "shipper verify --since 2026-11-24T06:00:00Z --format json",
@@ -209,7 +207,7 @@ def verify(
         offsets=(from_offset, to_offset),
         times=(since, until),
         as_json=form == "json",
-        console=_console(),
+        console=new_console(),
     )
     raise typer.Exit(code)
 
