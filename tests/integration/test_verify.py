@@ -119,7 +119,7 @@ def test_what_is_lost_and_what_is_too_much_is_told_by_its_coordinates(shipping: 
     assert found["totals"]["unexpected"] == 3
 
     # A range in which nothing of this lies is proved still; and only that range is judged.
-    at, first = next(iter(lost))
+    at, first = min(lost)
     before = shipping.verify("--partition", str(at), "--from-offset", "0", "--to-offset", str(first))
     assert before["totals"]["records"] == first
     since = shipping.verify("--since", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_ms / 1000 - 3600)), code=1)
