@@ -123,8 +123,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     rows = np.flatnonzero(going)
     grouped = rules.labeller.group(_only(labels, rows, len(batch)), len(rows))
     metadata = _complete(metadata, decoded, batch, rules, rows, grouped.demoted)
-    lines = _redacted_lines(decoded, going, rules)
-    line_bytes = np.fromiter(map(len, lines), np.int64, len(lines))
+    lines, line_bytes = _lines(decoded, going, rules)
     too_much = limits.exceeding(
         line_bytes,
         _bytes_of(metadata, len(batch)),
@@ -152,6 +151,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     )
     return Prepared(
         batch=batch,
+        bytes_in=int(decoded.line_bytes.sum()),
         streams=streams,
         requests=encode.plan(
             streams,
@@ -185,7 +185,8 @@ def prepare_all(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Iterator[Pr
         else:
             nothing, zero = np.zeros(0, np.int64), np.zeros(1, np.int64)
             streams = StreamSet((), nothing, zero, b"", zero, nothing, nothing.astype(np.int32))
-            yield Prepared(batch, streams, (), (Rejected(0, Reason.INTERNAL_ERROR, repr(error)),))
+            bytes_in = sum(map(len, filter(None, batch.values)))
+            yield Prepared(batch, bytes_in, streams, (), (Rejected(0, Reason.INTERNAL_ERROR, repr(error)),))
 
 
 def _timestamps(decoded: Decoded, batch: RecordBatch, rules: Rules) -> Int64s:
@@ -250,17 +251,21 @@ def _emptied(texts: pl.Series) -> pl.Series:
     return texts.set(texts == "", None)
 
 
-def _redacted_lines(decoded: Decoded, going: Bools, rules: Rules) -> Sequence[bytes]:
-    """Return the line of each row: the value as it came, made UTF-8 where it is none, secrets replaced."""
-    if not decoded.faults and not rules.settings.redact:
-        return decoded.lines
-    lines = list(decoded.lines)
-    for row in decoded.faults:
-        lines[row] = lines[row].decode("utf-8", "replace").encode()
+def _lines(decoded: Decoded, going: Bools, rules: Rules) -> tuple[Sequence[bytes], Int64s]:
+    """Return the line of each row, and its length: the value as it came, made UTF-8, secrets replaced."""
+    changed = {row: decoded.lines[row].decode("utf-8", "replace").encode() for row in decoded.faults}
+    if not changed and not rules.settings.redact:
+        return decoded.lines, decoded.line_bytes
+    lines, line_bytes = list(decoded.lines), decoded.line_bytes.copy()
+    for row, line in changed.items():
+        lines[row] = line
     if rules.settings.redact:
-        for row, line in redact_lines(lines, np.flatnonzero(going).tolist(), rules.settings.redact).items():
+        redacted = redact_lines(lines, np.flatnonzero(going).tolist(), rules.settings.redact)
+        for row, line in redacted.items():
             lines[row] = line
-    return lines
+        changed |= redacted
+    line_bytes[list(changed)] = list(map(len, changed.values()))
+    return lines, line_bytes
 
 
 def _bytes_of(metadata: pl.DataFrame, rows: int) -> Int64s:

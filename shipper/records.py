@@ -116,11 +116,6 @@ class RecordBatch:
         return np.array(self._column("offset"), np.int64)
 
     @cached_property
-    def bytes_in(self) -> int:
-        """Sum of the values' lengths, in bytes."""
-        return sum(map(len, filter(None, self.values)))
-
-    @cached_property
     def spans(self) -> tuple[Span, ...]:
         """One span per partition in the batch, by partition: what is settled once the whole batch is."""
         if not self.messages:
@@ -266,6 +261,8 @@ class Prepared:
     """All that the pure function makes of one batch: every row is in exactly one of streams, rejected, filtered."""
 
     batch: RecordBatch
+    bytes_in: int
+    """Sum of the values' lengths, in bytes."""
     streams: StreamSet
     requests: tuple[PushRequest, ...]
     rejected: tuple[Rejected, ...] = ()

@@ -62,7 +62,7 @@ class Flights:
         """Take a batch in; returns its ticket. Its requests are the caller's to push, its letters to send."""
         self._tickets += 1
         batch, letters = prepared.batch, list(prepared.rejected)
-        bytes_held = batch.bytes_in + len(prepared.streams.entries) + _RECORD_BYTES * len(batch)
+        bytes_held = prepared.bytes_in + len(prepared.streams.entries) + _RECORD_BYTES * len(batch)
         bytes_held += _LETTER_BYTES * len(letters)
         opened = Counter(dict.fromkeys((span.at.partition for span in batch.spans), 0))
         flight = self._flights[self._tickets] = Flight(batch, bytes_held, opened, letters)

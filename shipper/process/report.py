@@ -77,7 +77,7 @@ class Report:
                 consumed=len(batch),
                 filtered=filtered,
                 in_flight=len(batch) - filtered,
-                bytes_in=batch.bytes_in,
+                bytes_in=prepared.bytes_in,
                 malformed=malformed,
                 batches=1,
             )

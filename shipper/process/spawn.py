@@ -66,6 +66,8 @@ def prepare_environment() -> None:
     """Set what workers must find in their environment from their first instruction on, where nobody set it."""
     # Workers are the parallelism: a polars pool per worker would only fight over the cores.
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    # numpy's linear algebra starts a thread for each core, which spins for a while when it has nothing to do.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # glibc opens an arena per thread, and librdkafka has many: memory that is free but never given back.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 

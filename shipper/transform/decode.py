@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from shipper.records import Reason, Rejected
+from shipper.records import Int64s, Reason, Rejected
 
 Column = Sequence[object]
 Fields = dict[str, "Fields"]
@@ -34,12 +34,14 @@ class Decoded:
     Attributes:
         columns: field path → its values in row order; None where the field is absent, null, or the record is at fault.
         lines: the values in row order, b"" where there is none.
+        line_bytes: int64, the length of each line.
         faults: row → why the value cannot be parsed, in row order.
         empty: rows without a value; they are None in every column.
     """
 
     columns: dict[str, Column]
     lines: Sequence[bytes]
+    line_bytes: Int64s
     faults: dict[int, Rejected]
     empty: tuple[int, ...]
 
@@ -88,10 +90,13 @@ class Decoder:
                     outcome = blank
                 structs.append(outcome)
         lines = [value or b"" for value in values] if empty else cast("list[bytes]", values)
-        for fault in (*_too_deep(lines), *_broken_utf8(lines)):
+        column = pl.Series(lines, dtype=pl.Binary)
+        line_bytes = column.bin.size().to_numpy().astype(np.int64)
+        for fault in (*_too_deep(lines, line_bytes), *_broken_utf8(lines, column)):
             faults[fault.row] = fault
             structs[fault.row] = blank
-        return Decoded(dict(self._layout.columns(structs)), lines, dict(sorted(faults.items())), tuple(empty))
+        columns = dict(self._layout.columns(structs))
+        return Decoded(columns, lines, line_bytes, dict(sorted(faults.items())), tuple(empty))
 
     def _decode_slowly(self, row: int, value: bytes) -> object:
         """Say why the typed decoder refused a value, or decode it after all.
@@ -148,23 +153,20 @@ class _Layout:
                 yield from child.columns([value if type(value) is struct else blank for value in column])
 
 
-def _broken_utf8(values: Sequence[bytes]) -> Iterator[Rejected]:
+def _broken_utf8(values: Sequence[bytes], column: pl.Series) -> Iterator[Rejected]:
     """Find the values that are no UTF-8; msgspec does not look into the strings that it skips."""
-    suspects = np.flatnonzero(~np.fromiter(map(bytes.isascii, values), np.bool_, len(values)))
-    if len(suspects):
-        rows: list[int] = suspects.tolist()
-        try:
-            pl.Series([values[row] for row in rows], dtype=pl.Binary).cast(pl.String)
-        except pl.exceptions.ComputeError:
-            yield from filter(None, (_fault_of_utf8(row, values[row]) for row in rows))
+    try:
+        column.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        suspects = np.flatnonzero(~np.fromiter(map(bytes.isascii, values), np.bool_, len(values)))
+        yield from filter(None, (_fault_of_utf8(row, values[row]) for row in suspects.tolist()))
 
 
-def _too_deep(values: Sequence[bytes]) -> Iterator[Rejected]:
+def _too_deep(values: Sequence[bytes], value_bytes: Int64s) -> Iterator[Rejected]:
     """Find the values nested deeper than orjson goes; how deep msgspec goes, each version of Python decides."""
-    if max(map(len, values), default=0) <= 2 * _ORJSON_DEPTH_MAX:
-        return
-    for row, value in enumerate(values):
-        if len(value) > 2 * _ORJSON_DEPTH_MAX and value.count(b"[") + value.count(b"{") > _ORJSON_DEPTH_MAX:
+    for row in np.flatnonzero(value_bytes > 2 * _ORJSON_DEPTH_MAX).tolist():
+        value = values[row]
+        if value.count(b"[") + value.count(b"{") > _ORJSON_DEPTH_MAX:
             try:
                 orjson.loads(value)
             except orjson.JSONDecodeError as error:

@@ -43,12 +43,12 @@ def parse(column: Sequence[object], formats: Sequence[Format]) -> tuple[Int64s, 
     digits = np.full(len(column), _UNREADABLE, np.int64)
     kinds = list(map(type, column))
     if "rfc3339" in formats:
-        _fill(column, _where(kinds, str), ns, digits, _parse_rfc3339)
-    left = digits == _UNREADABLE
-    if "epoch" in formats and left.any():
-        _fill(column, left & _where(kinds, str), ns, digits, _parse_epoch_texts)
-        _fill(column, left & _where(kinds, int), ns, digits, _parse_epoch_integers)
-        _fill(column, left & _where(kinds, float), ns, digits, _parse_epoch_floats)
+        _fill(column, _rows_of(str, kinds, range(len(column))), ns, digits, _parse_rfc3339)
+    if "epoch" in formats:
+        left = np.flatnonzero(digits == _UNREADABLE).tolist()
+        _fill(column, _rows_of(str, kinds, left), ns, digits, _parse_epoch_texts)
+        _fill(column, _rows_of(int, kinds, left), ns, digits, _parse_epoch_integers)
+        _fill(column, _rows_of(float, kinds, left), ns, digits, _parse_epoch_floats)
     return ns, digits
 
 
@@ -60,27 +60,26 @@ def resolve(ns: Int64s, digits: Int64s, offsets: Int64s) -> Int64s:
     return np.asarray(ns + offsets % _UNITS_NS[9 - digits], np.int64)
 
 
-def _where(kinds: list[type], kind: type) -> Bools:
-    """Rows whose value is exactly of the type (a bool is no int); nearly always all of them, or none."""
-    matching = kinds.count(kind)
-    if matching in (0, len(kinds)):
-        return np.full(len(kinds), bool(matching))
-    return np.array([k is kind for k in kinds], np.bool_)
+def _rows_of(kind: type, kinds: list[type], rows: Sequence[int]) -> Sequence[int]:
+    """Return those rows whose value is exactly of the type (a bool is no int); nearly always all of them, or none."""
+    if kinds.count(kind) == len(kinds):
+        return rows
+    return [row for row in rows if kinds[row] is kind]
 
 
 def _fill(
     column: Sequence[Any],
-    where: Bools,
+    rows: Sequence[int],
     ns: Int64s,
     digits: Int64s,
     parse_some: Callable[[Sequence[Any]], tuple[Int64s, Int64s]],
 ) -> None:
     """Parse the chosen rows and put what comes out into `ns` and `digits`."""
-    rows = np.flatnonzero(where)
     if len(rows) == len(column):
         ns[:], digits[:] = parse_some(column)
-    elif len(rows):
-        ns[rows], digits[rows] = parse_some([column[row] for row in rows.tolist()])
+    elif rows:
+        at = np.array(rows)
+        ns[at], digits[at] = parse_some([column[row] for row in rows])
 
 
 def _parse_rfc3339(texts: Sequence[str]) -> tuple[Int64s, Int64s]:
@@ -172,9 +171,9 @@ def _parse_epoch_texts(texts: Sequence[str]) -> tuple[Int64s, Int64s]:
     column = pl.Series(texts, dtype=pl.String)
     ns = np.zeros(len(texts), np.int64)
     digits = np.full(len(texts), _UNREADABLE, np.int64)
-    whole = column.str.contains(r"^-?[0-9]{1,19}$").to_numpy()
+    whole = column.str.contains(r"^-?[0-9]{1,19}$").arg_true().to_list()
     _fill(texts, whole, ns, digits, lambda some: _parse_epoch_integers([int(text) for text in some]))
-    fractional = column.str.contains(r"^-?[0-9]{1,19}\.[0-9]+$").to_numpy()
+    fractional = column.str.contains(r"^-?[0-9]{1,19}\.[0-9]+$").arg_true().to_list()
     _fill(texts, fractional, ns, digits, lambda some: _parse_epoch_floats([float(text) for text in some]))
     return ns, digits
 
