@@ -139,16 +139,15 @@ def plan(streams: StreamSet, request_bytes_max: int, doubtful: Bools) -> tuple[P
 def encode(request: PushRequest) -> bytes:
     """Return a push request as uncompressed protobuf."""
     streams, first, last = request.streams, request.first, request.last
-    entries = memoryview(streams.entries)
-    parts: list[bytes | memoryview] = []
     begin = int(np.searchsorted(streams.bounds, first, side="right")) - 1
     end = int(np.searchsorted(streams.bounds, last, side="left"))
-    for stream in range(begin, end):
-        start, stop = max(first, int(streams.bounds[stream])), min(last, int(streams.bounds[stream + 1]))
+    cuts = streams.positions[np.clip(streams.bounds[begin : end + 1], first, last)].tolist()
+    entries = memoryview(streams.entries)
+    parts: list[bytes | memoryview] = []
+    for labels, start, stop in zip(streams.labels[begin:end], cuts, cuts[1:], strict=False):
         if start < stop:
-            body = entries[int(streams.positions[start]) : int(streams.positions[stop])]
-            label = b"\x0a" + _varint(len(streams.labels[stream])) + streams.labels[stream]
-            parts += (b"\x0a" + _varint(len(label) + len(body)) + label, body)
+            label = b"\x0a" + _varint(len(labels)) + labels
+            parts += (b"\x0a" + _varint(len(label) + stop - start) + label, entries[start:stop])
     return b"".join(parts)
 
 

@@ -4,9 +4,8 @@ A value that would make a stream of its own for every request is demoted: the la
 into structured metadata. The value alone decides that, never how many others there were: see docs/decisions/0014.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -26,7 +25,10 @@ OTHER = "other"
 DEMOTED = "{}_demoted"
 """The metadata name under which a label's demoted value is found."""
 
-_MEMO_SIZE = 65_536  # label strings kept; far more than the streams that a Loki tenant may have (5,000 by default)
+_KNOWN_BYTES_MAX = (
+    16 * 1024 * 1024
+)  # for what is remembered: some 30,000 streams; Loki allows a tenant 5,000 by default
+_KNOWN_BYTES = 512  # what a combination takes beside its raw texts
 _ROW = ""  # no label can be named so
 # A string as Go quotes it, which is how LogQL reads label values.
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", **{chr(code): f"\\u{code:04x}" for code in (*range(32), 127)}})
@@ -36,6 +38,15 @@ def label_string(labels: Mapping[str, str]) -> bytes:
     """Write labels as Loki reads them, sorted by name: `{a="b", c="d"}`, byte-identical every time."""
     pairs = (f'{name}="{value.translate(_ESCAPES)}"' for name, value in sorted(labels.items()))
     return ("{" + ", ".join(pairs) + "}").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What becomes of one combination of raw texts: its label string, its label values, those that were demoted."""
+
+    labels: bytes
+    values: tuple[str, ...]
+    demoted: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,8 @@ class Labeller:
         self._rules = tuple(rules)
         self._demoted_pattern = values.demote_matching
         self._allowed = {name: frozenset(allowed) for name, allowed in values.allowed.items()}
-        self._label_string = lru_cache(_MEMO_SIZE)(self._write)
+        self._known: dict[tuple[str | None, ...], _Group] = {}
+        self._known_bytes = 0
 
     def group(self, columns: pl.DataFrame, rows: int) -> Grouped:
         """Find each row's stream.
@@ -91,25 +103,40 @@ class Labeller:
             rows: number of rows.
         """
         if not columns.width:
-            return Grouped((self._label_string(()),), np.zeros(rows, np.int64))
-        groups = columns.with_row_index(_ROW).group_by(columns.columns, maintain_order=True).agg(_ROW)
-        values, demoted = self._values(groups.select(columns.columns))
-        strings = [self._label_string(row) for row in zip(*values.values(), strict=True)]
-        streams = {labels: index for index, labels in enumerate(sorted(set(strings)))}
-        members = groups[_ROW]
+            return Grouped((label_string(self._static),), np.zeros(rows, np.int64))
+        members = columns.with_row_index(_ROW).group_by(columns.columns, maintain_order=True).agg(_ROW)
+        groups = self._groups(members.drop(_ROW))
+        streams = {labels: index for index, labels in enumerate(sorted({group.labels for group in groups}))}
         group_of_row = np.empty(rows, np.int64)
-        group_of_row[members.explode().to_numpy()] = np.repeat(np.arange(len(groups)), members.list.len().to_numpy())
+        of_group = members[_ROW]
+        group_of_row[of_group.explode().to_numpy()] = np.repeat(np.arange(len(groups)), of_group.list.len().to_numpy())
+        demoted = {
+            name: pl.Series([group.demoted[n] for group in groups], dtype=pl.String).gather(group_of_row)
+            for n, name in enumerate(self._names)
+            if any(group.demoted[n] is not None for group in groups)
+        }
         return Grouped(
             tuple(streams),
-            np.array([streams[labels] for labels in strings], np.int64)[group_of_row],
-            {name: texts.gather(group_of_row) for name, texts in demoted.items()},
-            {name: frozenset(column) for name, column in values.items()},
+            np.array([streams[group.labels] for group in groups], np.int64)[group_of_row],
+            demoted,
+            {name: frozenset(group.values[n] for group in groups) for n, name in enumerate(self._names)},
         )
 
-    def _values(self, groups: pl.DataFrame) -> tuple[dict[str, list[str]], dict[str, pl.Series]]:
-        """Return each group's label values, normalised, redacted, cut; and apart from them those that are demoted."""
-        values, demoted = {}, {}
-        for name, texts in zip(self._names, groups.iter_columns(), strict=True):
+    def _groups(self, distinct: pl.DataFrame) -> list[_Group]:
+        """Return what becomes of each combination; those that were seen before are known."""
+        rows: list[tuple[str | None, ...]] = distinct.rows()
+        if not self._known.keys() >= set(rows):
+            if self._known_bytes > _KNOWN_BYTES_MAX:
+                self._known.clear()
+                self._known_bytes = 0
+            self._known_bytes += len(rows) * _KNOWN_BYTES + int(distinct.estimated_size())
+            self._known.update(zip(rows, self._work_out(distinct), strict=True))
+        return list(map(self._known.__getitem__, rows))
+
+    def _work_out(self, distinct: pl.DataFrame) -> Iterator[_Group]:
+        """Make label values of raw texts: normalised, redacted, cut; and apart from them those that are demoted."""
+        values, demoted = [], []
+        for name, texts in zip(self._names, distinct.iter_columns(), strict=True):
             column = [text or UNKNOWN for text in texts.to_list()]
             if name in level.LABELS:
                 column = [level.normalise(text) for text in column]
@@ -117,12 +144,10 @@ class Labeller:
                 column = redact(pl.Series(column, dtype=pl.String), self._rules).to_list()
             column = [self._cut(text.replace(REPLACEMENT_CHARACTER, " ")) or UNKNOWN for text in column]
             is_demoted = self._is_demoted(name, column)
-            if any(is_demoted):
-                own = [value if demote else None for value, demote in zip(column, is_demoted, strict=True)]
-                demoted[name] = pl.Series(own, dtype=pl.String)
-                column = [OTHER if demote else value for value, demote in zip(column, is_demoted, strict=True)]
-            values[name] = column
-        return values, demoted
+            demoted.append([value if demote else None for value, demote in zip(column, is_demoted, strict=True)])
+            values.append([OTHER if demote else value for value, demote in zip(column, is_demoted, strict=True)])
+        for own, kept_apart in zip(zip(*values, strict=True), zip(*demoted, strict=True), strict=True):
+            yield _Group(label_string(self._static | dict(zip(self._names, own, strict=True))), own, kept_apart)
 
     def _is_demoted(self, name: str, column: Sequence[str]) -> list[bool]:
         """Say of each value whether it is none for a label: the value and the settings alone decide."""
@@ -132,9 +157,6 @@ class Labeller:
             return [False] * len(column)
         found: list[bool] = pl.Series(column, dtype=pl.String).str.contains(self._demoted_pattern).to_list()
         return [is_found and value != UNKNOWN for is_found, value in zip(found, column, strict=True)]
-
-    def _write(self, values: tuple[str, ...]) -> bytes:
-        return label_string(self._static | dict(zip(self._names, values, strict=True)))
 
     def _cut(self, value: str) -> str:
         return value.encode()[: self._value_bytes_max].decode(errors="ignore")
