@@ -1,4 +1,7 @@
-"""The group: a static member that bounces within its session moves no partition, and nothing is lost."""
+"""The group: hosts that join and leave, bounce, sleep and wake, with pushes in flight.
+
+Broken on purpose, and seen red: a partition that is revoked is committed up to what was taken.
+"""
 
 import os
 import signal
@@ -9,6 +12,7 @@ import pytest
 
 from chaos.cluster import change, committed, flows, reasons
 from chaos.load import Load, ends
+from chaos.proxy import REFUSE, TcpProxy
 from chaos.stage import PARTITIONS, make_shipping
 from shipper.devstack.kafka import KafkaServer
 from shipper.devstack.loki import LokiServer
@@ -60,6 +64,52 @@ def all_healthy(*hosts: Running) -> None:
         )
 
     hosts[0].until(lambda: is_healthy() or None)
+
+
+def test_a_host_joins_and_leaves_with_pushes_in_flight_and_a_zombie_wakes_up_too_late(
+    own_kafka: KafkaServer, loki: LokiServer, tmp_path: Path
+) -> None:
+    with TcpProxy(loki.url.removeprefix("http://")) as proxy:
+        shipping = in_a_group(make_shipping(own_kafka, proxy.url, tmp_path), session_timeout_ms=6_000)
+        with shipping.run() as first:
+            with Load(own_kafka.bootstrap, shipping.topic, rate=1_000):
+                flows(first)
+                with second(shipping) as other:
+                    join_with_pushes_in_flight(first, proxy)
+                    share(first, other)
+                    sleep_and_wake(other, first)
+                    share(first, other)
+                    other.process.send_signal(signal.SIGTERM)
+                    assert other.exit_code() == 0
+                first.until(lambda: partitions(first) == ALL or None)
+                flows(first)
+            all_healthy(first)
+            shipping.judge()
+
+
+def join_with_pushes_in_flight(first: Running, proxy: TcpProxy) -> None:
+    """Let partitions move while Loki takes nothing; then kill who gave them up: what it had taken only Kafka has."""
+    with proxy.during(REFUSE):
+        first.wait_for(lambda status: status["totals"]["in_flight"] > 500)
+        first.until(lambda: len(partitions(first)) < PARTITIONS or None)
+        for pid in first.workers():
+            os.kill(pid, signal.SIGKILL)
+        first.wait_for(lambda status: all(worker["restarts"] for worker in status["workers"]))
+
+
+def sleep_and_wake(sleeper: Running, awake: Running) -> None:
+    """Stop a host until its partitions are the other's, then wake it: nothing that it commits may count."""
+    workers = sleeper.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    awake.until(lambda: partitions(awake) == ALL or None)
+    flows(awake, 1_000)
+    before = committed(awake.shipping)
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    flows(awake, 500)
+    after = committed(awake.shipping)
+    assert all(after[number] >= offset for number, offset in before.items())
 
 
 def test_a_worker_that_bounces_within_the_session_moves_no_partition(
