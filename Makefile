@@ -87,8 +87,8 @@ simulate: install-dev ## runs SEEDS=20000 seeds of the simulation; SEED=17 repla
 		$(BIN)/pytest -q $(if $(SEED),-s,-n 2) tests/simulation/test_simulation.py $(ARGS)
 
 .PHONY: bench
-bench: parts-if-possible ## measures each stage, and the whole against a bare consume loop
-	@$(BIN)/pytest benchmarks $(ARGS)
+bench: parts-if-possible ## measures stages, workers, latency, other shippers on PATH; writes benchmarks/RESULTS.md
+	@$(BIN)/pytest benchmarks --benchmark-autosave $(ARGS)
 
 .PHONY: bench-smoke
 bench-smoke: install-dev ## runs the stages' benchmarks once, unmeasured, to see that they work

@@ -1,46 +1,121 @@
-"""`python -m benchmarks`: measures a worker end to end, against real Kafka and a sink that reads bodies.
+"""`python -m benchmarks`: measures shipper end to end, against real Kafka, a sink that reads bodies, and a real Loki.
 
 Processes are spawned from here, and spawning imports the program's main module again, unless it has this name: so what
 is measured has nothing in memory that a worker would not have.
 """
 
-import argparse
+import os
 import sys
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from benchmarks import end_to_end
+import typer
+
+from benchmarks import end_to_end, latency, loki_cost, peers, report
+from benchmarks.cases import BASE, CASES
 from benchmarks.measured import NotMeasuredError
 from shipper.devstack.kafka import KafkaServer
+from shipper.devstack.loki import LokiServer
 from shipper.devstack.nginx import NginxSink
 from shipper.errors import ShipperError
+from shipper.process import spawn
+
+PARTS = ("cases", "peers", "latency", "loki")
+_LATENCY_S, _IDLE_S = 20.0, 20.0
 
 
-def main() -> int:
-    """Start the servers, fill a topic, measure, print, write the results; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("--records", type=int, default=1_000_000, help="in the topic (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=5, help="runs of each that count (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting other than default")
-    parser.add_argument("--results", type=Path, help="write them to this JSON file")
-    options = parser.parse_args()
+def main(
+    parts: Annotated[list[str] | None, typer.Argument(help=f"Which of {', '.join(PARTS)}; all by default.")] = None,
+    case: Annotated[list[str] | None, typer.Option(help="Only cases with this in their name; may be repeated.")] = None,
+    scale: Annotated[float, typer.Option(help="Share of the records that each case has.")] = 1.0,
+    pairs: Annotated[int, typer.Option(help="Runs of each case that count; 0: as many as it has.")] = 0,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting other than default, section.key=value.")
+    ] = None,
+    *,
+    write: Annotated[bool, typer.Option("--write", help="Write RESULTS.md and its picture.")] = False,
+) -> None:
+    """Measure a worker against a bare consume loop, other shippers, latency, and Loki's own cost."""
+    if unknown := set(parts or ()) - set(PARTS):
+        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    chosen = parts or list(PARTS)
+    results = report.Results(" ".join(["python -m benchmarks", *sys.argv[1:]]))
+    began, load = time.monotonic(), os.getloadavg()[0]
+    spawn.prepare_environment()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="shipper-bench-") as folder,
             KafkaServer(Path(folder, "kafka")) as kafka,
-            NginxSink(Path(folder, "nginx")) as sink,
         ):
-            print(f"writing {options.records:,} records", flush=True)
-            topic = end_to_end.fill_topic(kafka.bootstrap, options.records)
-            pairs = end_to_end.run_pairs(topic, sink.url, options.pairs, options.set)
-            print(end_to_end.table(end_to_end.summarise(topic, pairs)))
-            if options.results:
-                end_to_end.write_results(options.results, topic, pairs, options.set)
+            if {"cases", "peers"} & set(chosen):
+                _measure_cases(results, kafka, Path(folder), chosen, case or [], scale, pairs, tuple(sets or ()))
+            if "latency" in chosen:
+                _measure_latency(results, kafka, Path(folder))
+            if "loki" in chosen:
+                _measure_loki(results, kafka, scale)
     except (ShipperError, NotMeasuredError) as error:
         print(f"not measured: {error}", file=sys.stderr)
-        return 1
-    return 0
+        raise typer.Exit(1) from error
+    results.minutes, results.load = (time.monotonic() - began) / 60, (load, os.getloadavg()[0])
+    print(*report.page(results), sep="\n")
+    if write:
+        report.write(results)
+        print(f"wrote {report.RESULTS}")
+
+
+def _measure_cases(
+    results: report.Results,
+    kafka: KafkaServer,
+    folder: Path,
+    chosen: list[str],
+    names: list[str],
+    scale: float,
+    pairs: int,
+    overrides: tuple[str, ...],
+) -> None:
+    cases = [one for one in CASES if not names or any(name in one.name for name in names)]
+    with NginxSink(folder / "nginx") as sink:
+        for number, one in enumerate(cases):
+            scaled = replace(one, records=max(1_000, int(one.records * scale)))
+            print(f"[{number + 1}/{len(cases)}] {one.name}: writing {scaled.records:,} records", flush=True)
+            topic = end_to_end.fill_topic(kafka.bootstrap, scaled)
+            if "cases" in chosen:
+                measured = end_to_end.run_pairs(topic, sink.url, overrides, pairs=pairs or one.pairs, show=_show)
+                results.cases[one] = end_to_end.summarise(scaled, measured)
+            if "peers" in chosen and one == BASE:
+                here, results.peers_missing = peers.on_path()
+                for peer in here:
+                    usage = peers.measure_peer(peer, topic, sink.url)
+                    results.peers[peer.name] = (scaled, usage)
+                    _show(f"{peer.name}: {1e6 * usage.cpu_s / scaled.records:.2f} µs a record")
+
+
+def _measure_latency(results: report.Results, kafka: KafkaServer, folder: Path) -> None:
+    with LokiServer(folder / "loki") as loki:
+        for setting in ("kafka.batch_wait_s=0.25", "kafka.batch_wait_s=0.05", "kafka.batch_wait_s=1"):
+            print(f"latency, {setting}", flush=True)
+            with latency.running(kafka.bootstrap, loki.url, [setting]) as (supervisor, topic):
+                results.latencies[setting] = latency.measure_latency(
+                    kafka.bootstrap, loki.url, topic, seconds=_LATENCY_S
+                )
+                if results.idle is None:
+                    results.idle = latency.measure_idle(supervisor, _IDLE_S)
+
+
+def _measure_loki(results: report.Results, kafka: KafkaServer, scale: float) -> None:
+    case = replace(BASE, records=int(BASE.records * scale))
+    topic = end_to_end.fill_topic(kafka.bootstrap, case)
+    for cost in loki_cost.measure_costs(topic, peers.on_path()[0]):
+        _show(f"{cost.name}: shipper {cost.shipper_us:.2f} µs, Loki {cost.loki_us:.2f} µs a record")
+        results.costs.append(cost)
+
+
+def _show(line: str) -> None:
+    print(f"    {line}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

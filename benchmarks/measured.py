@@ -7,12 +7,13 @@ holds what a record costs, and not what a Python process costs.
 import importlib
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 from confluent_kafka import Consumer, TopicPartition
 
 from shipper.kafka.connection import create_client
@@ -49,6 +50,17 @@ class Usage:
     def cpu_s(self) -> float:
         """CPU time, in seconds."""
         return self.user_s + self.system_s
+
+
+def together(usages: Sequence[Usage]) -> Usage:
+    """Sum up processes that ran side by side: their CPU time, the longest wall time, the largest memory."""
+    return Usage(
+        user_s=sum(usage.user_s for usage in usages),
+        system_s=sum(usage.system_s for usage in usages),
+        wall_s=max(usage.wall_s for usage in usages),
+        rss_peak_bytes=max(usage.rss_peak_bytes for usage in usages),
+        exit_code=max(usage.exit_code for usage in usages),
+    )
 
 
 class NotMeasuredError(Exception):
@@ -95,17 +107,24 @@ def _run_measured(sender: Connection, target: str, *arguments: object) -> None:
             user_s=after.ru_utime - before.ru_utime,
             system_s=after.ru_stime - before.ru_stime,
             wall_s=ended - began,
-            rss_peak_bytes=_rss_peak_bytes(),
+            rss_peak_bytes=rss_peak_bytes("self"),
             exit_code=exit_code,
         )
     )
 
 
-def _rss_peak_bytes() -> int:
+def rss_peak_bytes(pid: int | str) -> int:
+    """Return the most memory that a process ever had resident, in bytes."""
     # Not ru_maxrss: across fork and exec Linux hands on the peak of the process that started this one.
-    status = Path("/proc/self/status").read_text(encoding="ascii")
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(kibibytes) * 1024
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU time that a process has used so far, in seconds."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def consume(settings: Settings, queue_bytes_max: int) -> None:
