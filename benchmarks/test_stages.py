@@ -40,7 +40,6 @@ class Columns:
     messages: list[Message]
     values: list[bytes]
     decoded: Decoded
-    fields: pl.DataFrame
     timestamp_ns: Int64s
 
 
@@ -54,18 +53,8 @@ def make_columns(malformed: float) -> Columns:
         for offset, value in enumerate(values)
     ]
     decoded = RULES.decoder.decode(values)
-    return Columns(messages, values, decoded, columns_of(decoded), times_of(decoded))
-
-
-def columns_of(decoded: Decoded) -> pl.DataFrame:
-    """Turn the decoded fields into columns of text."""
-    return pl.DataFrame([as_texts(path, decoded.columns[path]) for path in RULES.texts])
-
-
-def times_of(decoded: Decoded) -> Int64s:
-    """Parse the timestamps and fill them up."""
-    ns, digits = timestamp.parse(decoded.columns["timestamp"], SETTINGS.timestamp.formats)
-    return timestamp.resolve(ns, np.maximum(digits, 0), np.arange(len(ns)))
+    timestamp_ns = timestamp.resolve(decoded.ns, np.maximum(decoded.digits, 0), np.arange(RECORDS))
+    return Columns(messages, values, decoded, timestamp_ns)
 
 
 CLEAN = make_columns(0.0)
@@ -133,7 +122,7 @@ def decode_with_texts(values: list[bytes]) -> list[Named | None]:
 @stage("decode")
 def test_decode(per_record: PerRecord, columns: Columns) -> None:
     decoded = per_record(RECORDS, RULES.decoder.decode, columns.values)
-    assert decoded.columns.keys() >= set(RULES.texts)
+    assert decoded.texts.height == RECORDS
 
 
 @both
@@ -147,18 +136,22 @@ def test_ways_not_taken(per_record: PerRecord, columns: Columns, way: Any) -> No
 
 
 @stage("columns")
-def test_columns(per_record: PerRecord) -> None:
-    assert per_record(RECORDS, columns_of, CLEAN.decoded).height == RECORDS
+def test_texts(per_record: PerRecord) -> None:
+    columns = {text.name: text.to_list() for text in CLEAN.decoded.texts}
+    frame = per_record(RECORDS, lambda: pl.DataFrame([as_texts(path, texts) for path, texts in columns.items()]))
+    assert frame.equals(CLEAN.decoded.texts)
 
 
 @stage("columns")
 def test_timestamps(per_record: PerRecord) -> None:
-    assert len(per_record(RECORDS, times_of, CLEAN.decoded)) == RECORDS
+    column = [orjson.loads(value)["timestamp"] for value in CLEAN.values]
+    ns, _ = per_record(RECORDS, timestamp.parse, column, SETTINGS.timestamp.formats)
+    assert ns.tolist() == CLEAN.decoded.ns.tolist()
 
 
 @stage("columns")
 def test_metadata(per_record: PerRecord) -> None:
-    metadata = per_record(RECORDS, lambda: CLEAN.fields.select(**RULES.metadata))
+    metadata = per_record(RECORDS, lambda: CLEAN.decoded.texts.select(**RULES.metadata))
     assert metadata.columns == sorted(SETTINGS.structured_metadata)
 
 
@@ -179,7 +172,7 @@ def test_label_groups(per_record: PerRecord, streams: int) -> None:
 
 def build(metadata: pl.DataFrame) -> StreamSet:
     """Group the clean batch by its labels and encode its entries."""
-    grouped = RULES.labeller.group(CLEAN.fields.select(**RULES.labels), RECORDS)
+    grouped = RULES.labeller.group(CLEAN.decoded.texts.select(**RULES.labels), RECORDS)
     rows, line_bytes = np.arange(RECORDS), np.array(list(map(len, CLEAN.values)))
     lanes = RULES.lanes.of(grouped.labels, np.bincount(grouped.stream_of_row, line_bytes).astype(np.int64).tolist())
     return encode.build(
@@ -195,7 +188,7 @@ def build(metadata: pl.DataFrame) -> StreamSet:
     )
 
 
-METADATA = {"without_metadata": pl.DataFrame(), "with_metadata": CLEAN.fields.select(**RULES.metadata)}
+METADATA = {"without_metadata": pl.DataFrame(), "with_metadata": CLEAN.decoded.texts.select(**RULES.metadata)}
 STREAMS = build(METADATA["with_metadata"])
 NONE_DOUBTFUL = np.zeros(len(STREAMS), np.bool_)
 REQUESTS = encode.plan(STREAMS, SETTINGS.loki.request_bytes_max, NONE_DOUBTFUL)

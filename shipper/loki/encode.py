@@ -66,7 +66,38 @@ def build(
     places = place_of_stream[stream_of_entry]
     order = np.argsort(places, kind="stable")
     places, rows = places[order], rows[order]
-    picked = list(map(lines.__getitem__, rows.tolist()))
+    entries, positions = join_entries(lines, line_bytes, timestamp_ns, rows, metadata, order)
+    return StreamSet(
+        labels=tuple(map(labels.__getitem__, by_lane.tolist())),
+        lanes=lanes[by_lane],
+        bounds=np.append(0, np.cumsum(np.bincount(places, minlength=len(labels)))),
+        entries=entries,
+        positions=positions,
+        rows=rows,
+        partitions=partitions[rows],
+    )
+
+
+def join_entries(
+    lines: Sequence[bytes],
+    line_bytes: Int64s,
+    timestamp_ns: Int64s,
+    rows: Int64s,
+    metadata: pl.DataFrame,
+    order: Int64s,
+) -> tuple[bytes, Int64s]:
+    """Write entries as protobuf, one after the other.
+
+    Args:
+        lines: one per row of the batch.
+        line_bytes: int64, the length of each line.
+        timestamp_ns: int64, one per row of the batch; not negative.
+        rows: int64 (entries), in the order in which they are written.
+        metadata: a String column per name; null where an entry has none.
+        order: int64 (entries); which row of `metadata` each one has.
+
+    Returns: the entries, and where each begins and the last one ends.
+    """
     line_bytes = line_bytes[rows]
     pairs = _pairs(metadata)
     metadata_bytes = np.zeros(len(rows), np.int64)
@@ -76,18 +107,10 @@ def build(
         metadata_bytes = pairs.bin.size().to_numpy().astype(np.int64)
         parts[2::3] = pairs.to_list()
     parts[0::3] = _headers(line_bytes, metadata_bytes, timestamp_ns[rows])
-    parts[1::3] = picked
+    parts[1::3] = map(lines.__getitem__, rows.tolist())
     positions = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(_HEADER_WIDTH + line_bytes + metadata_bytes, out=positions[1:])
-    return StreamSet(
-        labels=tuple(map(labels.__getitem__, by_lane.tolist())),
-        lanes=lanes[by_lane],
-        bounds=np.append(0, np.cumsum(np.bincount(places, minlength=len(labels)))),
-        entries=b"".join(parts),
-        positions=positions,
-        rows=rows,
-        partitions=partitions[rows],
-    )
+    return b"".join(parts), positions
 
 
 def plan(streams: StreamSet, request_bytes_max: int, doubtful: Bools) -> tuple[PushRequest, ...]:
