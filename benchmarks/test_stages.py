@@ -21,7 +21,7 @@ from shipper.devstack.generate import generate
 from shipper.loki import encode
 from shipper.pipeline import Rules, prepare
 from shipper.records import Int64s, PushRequest, RecordBatch, StreamSet
-from shipper.settings import Settings
+from shipper.settings import Settings, Workers
 from shipper.transform import timestamp
 from shipper.transform.decode import Decoded, as_texts
 from shipper.transform.label import Labeller
@@ -29,7 +29,7 @@ from shipper.transform.label import Labeller
 RECORDS = 10_000  # as many as a batch has by default
 NOW_NS = time.time_ns()
 SETTINGS = Settings()
-RULES = Rules.compile(SETTINGS)
+RULES = Rules.compile(Settings(workers=Workers(native=False)))
 MALFORMED = {"clean": 0.0, "one_percent_malformed": 0.01}
 
 
@@ -170,7 +170,7 @@ def test_label_groups(per_record: PerRecord, streams: int) -> None:
 # --- bodies
 
 
-def build(metadata: pl.DataFrame) -> StreamSet:
+def build(metadata: pl.DataFrame, join: encode.Joiner = encode.join_entries) -> StreamSet:
     """Group the clean batch by its labels and encode its entries."""
     grouped = RULES.labeller.group(CLEAN.decoded.texts.select(**RULES.labels), RECORDS)
     rows, line_bytes = np.arange(RECORDS), np.array(list(map(len, CLEAN.values)))
@@ -185,6 +185,7 @@ def build(metadata: pl.DataFrame) -> StreamSet:
         line_bytes=line_bytes,
         timestamp_ns=CLEAN.timestamp_ns,
         metadata=metadata,
+        join=join,
     )
 
 

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from shipper import native
 from shipper.errors import ConfigError
 from shipper.loki import encode, limits
 from shipper.loki.lanes import Lanes
+from shipper.native import stages
 from shipper.records import Bools, Demoted, Int64s, Prepared, Reason, RecordBatch, Rejected, StreamSet
 from shipper.settings import Paths, Settings
 from shipper.transform import enrich, level, timestamp
@@ -43,6 +45,7 @@ class Rules:
 
     settings: Settings
     decoder: Decoder
+    join: encode.Joiner
     labeller: Labeller
     lanes: Lanes
     request_id: tuple[str, ...]
@@ -68,10 +71,12 @@ class Rules:
         level_paths = next((paths for name, paths in labels.items() if name in level.LABELS), ("level",))
         filters = {rule.name: (rule.field,) if rule.field else level_paths for rule in settings.filters}
         texts = {path for fields in (labels, pairs, filters) for paths in fields.values() for path in paths}
+        is_native = native.is_used(wanted=settings.workers.native)
         times = _several(settings.timestamp.field)
         return cls(
             settings=settings,
-            decoder=Decoder(sorted(texts), times, settings.timestamp.formats),
+            decoder=(stages.NativeDecoder if is_native else Decoder)(sorted(texts), times, settings.timestamp.formats),
+            join=stages.join_entries if is_native else encode.join_entries,
             labeller=Labeller(
                 tuple(labels),
                 settings.labels.static,
@@ -142,6 +147,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
         line_bytes,
         timestamp_ns,
         metadata,
+        rules.join,
     )
     return Prepared(
         batch=batch,

@@ -9,7 +9,7 @@ headers of all entries at once:
 Source of the field numbers: pkg/push/push.proto of Grafana Loki.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, reduce
 from operator import add
 
@@ -22,6 +22,9 @@ from shipper.errors import EntryTooLargeError
 from shipper.records import Bools, Int32s, Int64s, PushRequest, StreamSet
 
 Bytes = npt.NDArray[np.uint8]
+
+Joiner = Callable[[Sequence[bytes], Int64s, Int64s, Int64s, pl.DataFrame, Int64s], tuple[bytes, Int64s]]
+"""`join_entries`, or what does the same."""
 
 _NS_PER_S = 1_000_000_000
 _LENGTH_WIDTH = 4  # bytes of a padded varint for lengths: up to 256 MiB
@@ -44,6 +47,7 @@ def build(
     line_bytes: Int64s,
     timestamp_ns: Int64s,
     metadata: pl.DataFrame,
+    join: Joiner,
 ) -> StreamSet:
     """Encode entries and group them by stream, and streams by lane; inside a stream they stay in the order given.
 
@@ -57,6 +61,7 @@ def build(
         line_bytes: int64, the length of each line.
         timestamp_ns: int64, one per row of the batch; not negative.
         metadata: a String column per name, one row per *entry*; null where an entry has none.
+        join: writes the entries: `join_entries`, or what does the same.
     """
     # numpy sorts 16 bits by radix, eight times as fast as more.
     narrow = np.uint16 if len(labels) <= _RADIX_STREAMS_MAX else np.int32
@@ -66,7 +71,7 @@ def build(
     places = place_of_stream[stream_of_entry]
     order = np.argsort(places, kind="stable")
     places, rows = places[order], rows[order]
-    entries, positions = join_entries(lines, line_bytes, timestamp_ns, rows, metadata, order)
+    entries, positions = join(lines, line_bytes, timestamp_ns, rows, metadata, order)
     return StreamSet(
         labels=tuple(map(labels.__getitem__, by_lane.tolist())),
         lanes=lanes[by_lane],
