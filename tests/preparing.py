@@ -85,6 +85,9 @@ SETTINGS = {
         ),
         redact=[Redact(name="digits", pattern=r"([0-9])[0-9]{2}", replacement="${1}**")],
     ),
+    "no fields": Settings(
+        loki=Loki(limits=ANY_AGE), labels=Labels(fields={}, static={"env": "test"}), structured_metadata={}
+    ),
     "tight limits": Settings(
         loki=Loki(
             request_bytes_max=1_000,
@@ -101,10 +104,12 @@ SETTINGS = {
 both_ways = pytest.mark.parametrize("way", ["python", pytest.param("native", marks=needs_native)])
 
 
-@cache
-def compiled(name: str, way: Way) -> Rules:
+def rules_of(name: str, way: Way) -> Rules:
     """Compile settings for one of the two ways."""
     return Rules.compile(msgspec.structs.replace(SETTINGS[name], workers=Workers(native=way == "native")))
+
+
+compiled = cache(rules_of)
 
 
 def prepared(records: Sequence[StoredMessage], name: str, *, way: Way = DEFAULT) -> Prepared:

@@ -50,10 +50,12 @@ pub fn positions(entries: &[Entry], metadata: &[Pairs]) -> Vec<i64> {
         *bytes += entry.line.len() + metadata.iter().map(|pairs| pairs.bytes(entry.row)).sum::<usize>();
     }
     let mut end = 0;
-    std::iter::once(0).chain(bytes.into_iter().map(|bytes| {
-        end += bytes as i64;
-        end
-    })).collect()
+    std::iter::once(0)
+        .chain(bytes.into_iter().map(|bytes| {
+            end += bytes as i64;
+            end
+        }))
+        .collect()
 }
 
 pub fn write(entries: &[Entry], metadata: &[Pairs], positions: &[i64], out: &mut [u8]) {

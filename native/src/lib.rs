@@ -6,13 +6,14 @@ mod entries;
 mod json;
 mod time;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::builder::StringViewBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_array::{ArrayRef, Int64Array};
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -48,11 +49,12 @@ impl Scanner {
     }
 
     /// Returns a frame of the texts, in their order, of `ns` and `digits` of the timestamp, and of the lengths; and the rows
-    /// that are of no common form, whose columns mean nothing.
+    /// that are of no common form, which are null in the frame.
     fn scan(&self, py: Python<'_>, values: &Bound<'_, PyList>) -> PyResult<(Frame, Vec<usize>)> {
         let values: Vec<_> = values.iter().map(|value| value.cast_into::<PyBytes>().ok()).collect();
-        let values: Vec<_> = values.iter().map(|value| value.as_ref().map_or(&[][..], |value| value.as_bytes())).collect();
-        let (columns, unsure) = py.detach(|| self.scan_all(&values));
+        let values: Vec<_> =
+            values.iter().map(|value| value.as_ref().map_or(&[][..], |value| value.as_bytes())).collect();
+        let (columns, unsure) = guarded(|| Ok(py.detach(|| self.scan_all(&values))))?;
         Ok((arrow::frame(columns)?, unsure))
     }
 }
@@ -103,37 +105,41 @@ fn encode<'py>(
     metadata: &Bound<'py, PyAny>,
     order: PyBuffer<i64>,
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-    let (rows, order, timestamp_ns) = (rows.to_vec(py)?, order.to_vec(py)?, timestamp_ns.to_vec(py)?);
-    let lines = rows.iter().map(|row| Ok(lines.get_item(*row as usize)?.cast_into::<PyBytes>()?));
-    let lines = lines.collect::<PyResult<Vec<_>>>()?;
+    let (timestamp_ns, rows, order) = (timestamp_ns.to_vec(py)?, rows.to_vec(py)?, order.to_vec(py)?);
+    let picked = rows.iter().map(|row| Ok(lines.get_item(*row as usize)?.cast_into::<PyBytes>()?));
+    let picked = picked.collect::<PyResult<Vec<_>>>()?;
     let metadata = arrow::read(metadata)?;
     let schema = metadata.schema();
-    let mut columns = Vec::new();
-    for (field, column) in schema.fields().iter().zip(metadata.columns()) {
+    let columns = schema.fields().iter().zip(metadata.columns()).map(|(field, column)| {
         let values = column.as_string_view_opt().ok_or_else(|| PyValueError::new_err("metadata is text"))?;
-        if order.iter().any(|place| *place as usize >= values.len()) {
-            return Err(PyValueError::new_err("an entry has no row in the metadata"));
-        }
-        columns.push(Pairs { name: field.name(), values });
-    }
-    let entries: Vec<Entry> = lines
-        .iter()
-        .zip(&rows)
-        .zip(&order)
-        .map(|((line, row), place)| Entry {
+        Ok(Pairs { name: field.name(), values })
+    });
+    let columns = columns.collect::<PyResult<Vec<_>>>()?;
+    guarded(|| {
+        let entries = picked.iter().zip(&rows).zip(&order).map(|((line, row), place)| Entry {
             line: line.as_bytes(),
             timestamp_ns: timestamp_ns[*row as usize] as u64,
             row: *place as usize,
-        })
-        .collect();
-    let positions = py.detach(|| entries::positions(&entries, &columns));
-    let bytes = positions.last().map_or(0, |end| *end as usize);
-    let encoded = PyBytes::new_with(py, bytes, |out| {
-        py.detach(|| entries::write(&entries, &columns, &positions, out));
-        Ok(())
-    })?;
-    let positions: Vec<u8> = positions.iter().flat_map(|position| position.to_ne_bytes()).collect();
-    Ok((encoded, PyBytes::new(py, &positions)))
+        });
+        let entries: Vec<_> = entries.collect();
+        let positions = py.detach(|| entries::positions(&entries, &columns));
+        let bytes = positions.last().map_or(0, |end| *end as usize);
+        let encoded = PyBytes::new_with(py, bytes, |out| {
+            py.detach(|| entries::write(&entries, &columns, &positions, out));
+            Ok(())
+        })?;
+        let positions: Vec<_> = positions.iter().flat_map(|position| position.to_ne_bytes()).collect();
+        Ok((encoded, PyBytes::new(py, &positions)))
+    })
+}
+
+/// Makes an exception of a panic: one that costs a record, as any other mistake of ours, and not the process.
+fn guarded<T>(stage: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|cause| {
+        let words = cause.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no words");
+        Err(PyRuntimeError::new_err(format!("shipper-native panicked: {words}")))
+    })
 }
 
 #[pymodule]

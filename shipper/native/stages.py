@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from shipper.native import LIBRARY
-from shipper.records import Int64s
+from shipper.records import Int64s, Rejected
 from shipper.transform.decode import Decoded, Decoder
 from shipper.transform.timestamp import Format
 
@@ -42,11 +42,15 @@ class NativeDecoder(Decoder):
         decoded.ns[left], decoded.digits[left] = rest.ns, rest.digits
         source = np.arange(len(decoded.lines))
         source[left] = np.arange(len(source), len(source) + len(left))
+        texts = [
+            text if more.null_count() == len(left) else pl.concat((text, more)).gather(source)
+            for text, more in zip(decoded.texts, rest.texts, strict=True)
+        ]
         return replace(
             decoded,
-            texts=pl.concat((decoded.texts, rest.texts))[source],
+            texts=pl.DataFrame(texts),
             lines=[line or b"" for line in decoded.lines] if rest.empty else decoded.lines,
-            faults={left[row]: replace(fault, row=left[row]) for row, fault in rest.faults.items()},
+            faults={left[row]: Rejected(left[row], fault.reason, fault.detail) for row, fault in rest.faults.items()},
             empty=tuple(left[row] for row in rest.empty),
         )
 

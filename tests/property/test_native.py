@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostile import HOSTILE, NOW_MS
+from hostile import HOSTILE, NOW_MS, NOW_NS
 from hostile_fields import TEXTS, TIMESTAMPS
 from messages import StoredMessage
-from preparing import SETTINGS, Way, everything_known, needs_native, prepared
+from preparing import SETTINGS, Way, everything_known, needs_native, rules_of
 from shipper.devstack.generate import generate
 from shipper.loki import encode
 from shipper.native import stages
-from shipper.records import Prepared, StreamSet
+from shipper.pipeline import prepare
+from shipper.records import Prepared, RecordBatch, StreamSet
 from shipper.transform.decode import Decoded, Decoder
 from strategies import batches
 
@@ -71,6 +72,13 @@ def assert_decoded_alike(values: Sequence[bytes | None]) -> Decoded:
     return in_rust
 
 
+def assert_prepared_alike(records: Sequence[StoredMessage], name: str) -> None:
+    """Prepare records both ways; with new rules, for these remember the lanes of the streams that they have seen."""
+    batch = RecordBatch("logs", records)
+    in_python, in_rust = (prepare(batch, rules_of(name, way), now_ns=NOW_NS) for way in WAYS)
+    assert not unequal(in_python, in_rust)
+
+
 def rows_left(values: Sequence[bytes | None], formats: Sequence[str] = ("rfc3339", "epoch")) -> list[int]:
     left: list[int]
     _, left = stages.NativeDecoder(PATHS, TIMES, formats)._scan(list(values))  # type: ignore[arg-type]  # literals
@@ -106,8 +114,7 @@ def test_a_record_damaged_anywhere_is_decoded_alike() -> None:
 
 @given(records=batches(), name=st.sampled_from(sorted(SETTINGS)))
 def test_a_batch_is_prepared_alike(records: list[StoredMessage], name: str) -> None:
-    in_python, in_rust = (prepared(records, name, way=way) for way in WAYS)
-    assert not unequal(in_python, in_rust)
+    assert_prepared_alike(records, name)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
@@ -120,8 +127,7 @@ def test_hostile_records_are_prepared_alike_however_many_they_are(name: str, sha
     else:
         values = [drawn.choice(hostile) if drawn.random() < share else value for value in realistic()]
     records = [StoredMessage(value, ("logs", row % 3, row), timestamp_ms=NOW_MS) for row, value in enumerate(values)]
-    results: list[Prepared] = [prepared(records, name, way=way) for way in WAYS]
-    assert not unequal(*results)
+    assert_prepared_alike(records, name)
 
 
 @pytest.mark.parametrize("value", [hostile.value for hostile in HOSTILE.values()], ids=HOSTILE)
@@ -137,6 +143,41 @@ def test_every_form_of_timestamp_is_read_alike(formats: Sequence[Any]) -> None:
     in_python = Decoder(PATHS, TIMES, formats).decode(values)
     in_rust = stages.NativeDecoder(PATHS, TIMES, formats).decode(values)
     assert not unequal(in_python, in_rust)
+
+
+def test_the_last_days_of_every_month_are_read_alike() -> None:
+    assert_decoded_alike(
+        [
+            f'{{"timestamp":"{year}-{month:02}-{day:02}T23:59:59.5Z"}}'.encode()
+            for year in (1969, 1970, 1972, 2000, 2026, 2100, 2200, 2261, 2262, 2263)
+            for month in range(14)
+            for day in (0, 1, 28, 29, 30, 31, 32)
+        ]
+    )
+
+
+def test_of_the_same_key_twice_the_last_one_counts_at_every_depth() -> None:
+    apps = ('{"a":"x","name":"y"}', '{"name":"z"}', '{"a":"1","a":null}', "{}", "7", '"text"', "null", "[]", "1e400")
+    values = [f'{{"app":{first},"level":"info","app":{second}}}'.encode() for first in apps for second in apps]
+    values += [f'{{"level":{first},"level":{second}}}'.encode() for first in apps for second in apps]
+    assert_decoded_alike(values)
+    assert rows_left(values[:1]) == []
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_nesting_is_decoded_alike_at_every_depth(opening: str) -> None:
+    closing = {"[": "]", '{"a":': "}"}[opening]
+    levels = (*range(60, 70), 200, 255, 1_000, 1_022, 1_023, 1_024, 1_025, 2_000, 4_000)
+    values = [f'{{"x":{opening * depth}1{closing * depth}}}'.encode() for depth in levels]
+    assert_decoded_alike(values)
+    assert rows_left(values[:1]) == []
+
+
+def test_metadata_of_every_length_is_written_alike() -> None:
+    lengths = (*range(140), *range(16_300, 16_400))
+    values = [f'{{"userId":"{"x" * length}","requestId":"{"水" * (length % 70)}"}}'.encode() for length in lengths]
+    records = [StoredMessage(value, ("logs", 0, row), timestamp_ms=NOW_MS) for row, value in enumerate(values)]
+    assert_prepared_alike(records, "any age")
 
 
 @given(moments=st.lists(st.datetimes(), min_size=1), zone=st.sampled_from(("Z", "z", "+00:00", "-23:59", "+14:00", "")))
