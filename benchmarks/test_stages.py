@@ -17,6 +17,7 @@ import pytest
 from confluent_kafka import Message
 
 from benchmarks.conftest import PerRecord
+from shipper import native
 from shipper.devstack.generate import generate
 from shipper.loki import encode
 from shipper.pipeline import Rules, prepare
@@ -30,6 +31,7 @@ RECORDS = 10_000  # as many as a batch has by default
 NOW_NS = time.time_ns()
 SETTINGS = Settings()
 RULES = Rules.compile(Settings(workers=Workers(native=False)))
+NATIVE_RULES = Rules.compile(SETTINGS)  # the same as the others where shipper-native is not built
 MALFORMED = {"clean": 0.0, "one_percent_malformed": 0.01}
 
 
@@ -66,6 +68,16 @@ def stage(group: str) -> pytest.MarkDecorator:
     return pytest.mark.benchmark(group=group, timer=time.process_time)
 
 
+both_ways = pytest.mark.parametrize(
+    "rules",
+    [
+        RULES,
+        pytest.param(
+            NATIVE_RULES, marks=pytest.mark.skipif(not native.is_used(wanted=True), reason="NOT BUILT: make native")
+        ),
+    ],
+    ids=["python", "native"],
+)
 both = pytest.mark.parametrize("columns", [CLEAN, BROKEN], ids=list(MALFORMED))
 
 
@@ -119,9 +131,10 @@ def decode_with_texts(values: list[bytes]) -> list[Named | None]:
 
 
 @both
+@both_ways
 @stage("decode")
-def test_decode(per_record: PerRecord, columns: Columns) -> None:
-    decoded = per_record(RECORDS, RULES.decoder.decode, columns.values)
+def test_decode(per_record: PerRecord, columns: Columns, rules: Rules) -> None:
+    decoded = per_record(RECORDS, rules.decoder.decode, columns.values)
     assert decoded.texts.height == RECORDS
 
 
@@ -197,9 +210,10 @@ BODIES = [encode.encode(request) for request in REQUESTS]
 
 
 @pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA.keys())
+@both_ways
 @stage("bodies")
-def test_group_and_encode_entries(per_record: PerRecord, metadata: pl.DataFrame) -> None:
-    assert len(per_record(RECORDS, build, metadata)) == RECORDS
+def test_group_and_encode_entries(per_record: PerRecord, metadata: pl.DataFrame, rules: Rules) -> None:
+    assert len(per_record(RECORDS, build, metadata, rules.join)) == RECORDS
 
 
 @stage("bodies")
@@ -224,11 +238,12 @@ def test_compress(per_record: PerRecord) -> None:
 
 
 @both
+@both_ways
 @stage("whole")
-def test_prepare(per_record: PerRecord, columns: Columns) -> None:
+def test_prepare(per_record: PerRecord, columns: Columns, rules: Rules) -> None:
     # A batch keeps the columns that it was asked for, so each round gets a new one.
     prepared = per_record(
         RECORDS,
-        lambda: prepare(RecordBatch("logs", columns.messages), RULES, now_ns=NOW_NS),  # type: ignore[arg-type]  # confluent_kafka has no types
+        lambda: prepare(RecordBatch("logs", columns.messages), rules, now_ns=NOW_NS),  # type: ignore[arg-type]  # confluent_kafka has no types
     )
     assert sum(map(len, prepared.requests)) == RECORDS

@@ -4,6 +4,8 @@ use crate::json::Sure;
 
 /// Timestamps from 1970 up to this second fit into 64-bit nanoseconds.
 const SECONDS_END: i64 = 9_223_372_036;
+/// An epoch number below the bound counts units of 10^-digits seconds, any other nanoseconds.
+const EPOCH_UNITS: [(i64, u32); 3] = [(10_i64.pow(11), 0), (10_i64.pow(14), 3), (10_i64.pow(17), 6)];
 const TEXT_BYTES_MAX: usize = 64;
 const DAYS_BEFORE: [i64; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
 
@@ -29,12 +31,7 @@ impl Forms {
 
 fn epoch(bytes: &[u8]) -> Sure<(i64, i64)> {
     let number = number(bytes).filter(|_| !bytes.is_empty())?;
-    let known = match number {
-        ..100_000_000_000 => 0,
-        ..100_000_000_000_000 => 3,
-        ..100_000_000_000_000_000 => 6,
-        _ => 9,
-    };
+    let known = EPOCH_UNITS.iter().find(|(bound, _)| number < *bound).map_or(9, |(_, known)| *known);
     (number / 10_i64.pow(known) < SECONDS_END).then(|| (number * 10_i64.pow(9 - known), i64::from(known)))
 }
 
