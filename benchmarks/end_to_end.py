@@ -21,7 +21,7 @@ from typing import Any
 import confluent_kafka
 
 from benchmarks.measured import BARE, WORKER, NotMeasuredError, Usage, measure
-from shipper import config
+from shipper import config, native
 from shipper.devstack import parts
 from shipper.devstack.generate import Chunk, generate
 from shipper.devstack.kafka import make_topic
@@ -214,6 +214,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "librdkafka": confluent_kafka.libversion()[0],
         **{name: version(name) for name in ("confluent-kafka", "msgspec", "numpy", "polars", "python-snappy")},
+        "shipper-native": native.describe(wanted=True),
         "kafka": parts.PARTS["kafka"].version,
         "nginx": said.strip().rpartition("/")[2],
     }

@@ -1,5 +1,5 @@
 //! The two stages of `prepare()` that cost the most, for the common form of records: values into columns, and columns
-//! into entries. What is of another form is handed back; shipper/transform/native.py gives it to the Python path.
+//! into entries. What is of another form is handed back; shipper/native/stages.py gives it to the Python path.
 
 mod arrow;
 mod entries;
