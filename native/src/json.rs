@@ -200,7 +200,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads a named field: a string, null, or what is written as its text is: a small integer, true, false.
+    /// Reads a named field: a string, a number, true, false, null.
     fn leaf(&mut self) -> Sure<Text<'a>> {
         let begin = self.at;
         match self.peek()? {
@@ -215,7 +215,11 @@ impl<'a> Scanner<'a> {
             b'f' => self.literal("false")?,
             _ => {
                 let is_integer = self.number()?;
-                if !is_integer || self.at - begin > INTEGER_BYTES_MAX || &self.text[begin..self.at] == "-0" {
+                let number = &self.text[begin..self.at];
+                if !is_integer {
+                    return number.parse().ok().and_then(float).map(|text| Some(text.into()));
+                }
+                if number.len() > INTEGER_BYTES_MAX || number == "-0" {
                     return None;
                 }
             }
@@ -329,6 +333,12 @@ fn escape(bytes: &mut std::slice::Iter<u8>) -> Sure<(char, usize)> {
 
 fn hex(bytes: &mut std::slice::Iter<u8>) -> Sure<u32> {
     (0..4).try_fold(0, |number, _| Some(number * 16 + char::from(*bytes.next()?).to_digit(16)?))
+}
+
+/// Returns a number's shortest text, where nobody would write an exponent.
+fn float(number: f64) -> Sure<String> {
+    let is_plain = number == 0.0 || (1e-4..1e15).contains(&number.abs());
+    is_plain.then(|| format!("{number:?}"))
 }
 
 /// Resolves the escapes of a string that was read before.

@@ -25,6 +25,9 @@ use time::Forms;
 /// Where strings of more than 12 bytes lie; as large as they become.
 const BLOCK_BYTES: u32 = 256 * 1024;
 
+/// A row whose timestamp is of no common form, and its text.
+type OddTime = (usize, String);
+
 /// Reads the named fields of JSON values.
 #[pyclass(frozen)]
 struct Scanner {
@@ -48,31 +51,41 @@ impl Scanner {
         Ok(Scanner { root, texts: columns(texts), times: columns(times), forms: Forms { rfc3339, epoch }, paths })
     }
 
-    /// Returns a frame of the texts, in their order, of `ns` and `digits` of the timestamp, and of the lengths; and the rows
-    /// that are of no common form, which are null in the frame.
-    fn scan(&self, py: Python<'_>, values: &Bound<'_, PyList>) -> PyResult<(Frame, Vec<usize>)> {
+    /// Returns a frame of the texts, in their order, of `ns` and `digits` of the timestamp, and of the lengths; the rows that
+    /// are of no common form, which are null in the frame; and those of which only the timestamp is.
+    fn scan(&self, py: Python<'_>, values: &Bound<'_, PyList>) -> PyResult<(Frame, Vec<usize>, Vec<OddTime>)> {
         let values: Vec<_> = values.iter().map(|value| value.cast_into::<PyBytes>().ok()).collect();
         let values: Vec<_> =
             values.iter().map(|value| value.as_ref().map_or(&[][..], |value| value.as_bytes())).collect();
-        let (columns, unsure) = guarded(|| Ok(py.detach(|| self.scan_all(&values))))?;
-        Ok((arrow::frame(columns)?, unsure))
+        let scanned = guarded(|| Ok(py.detach(|| self.scan_all(&values))))?;
+        Ok((arrow::frame(scanned.columns)?, scanned.unsure, scanned.odd_times))
     }
 }
 
+struct Scanned {
+    columns: Vec<ArrayRef>,
+    unsure: Vec<usize>,
+    odd_times: Vec<OddTime>,
+}
+
 impl Scanner {
-    fn scan_all(&self, values: &[&[u8]]) -> (Vec<ArrayRef>, Vec<usize>) {
+    fn scan_all(&self, values: &[&[u8]]) -> Scanned {
         let builder = || StringViewBuilder::with_capacity(values.len()).with_fixed_block_size(BLOCK_BYTES);
         let mut builders: Vec<_> = self.texts.iter().map(|_| builder()).collect();
         let (mut ns, mut digits) = (Vec::with_capacity(values.len()), Vec::with_capacity(values.len()));
         let mut fields: Vec<Text> = vec![None; self.paths.len()];
-        let mut unsure = Vec::new();
+        let (mut unsure, mut odd_times) = (Vec::new(), Vec::new());
         for (row, value) in values.iter().enumerate() {
-            let time = json::scan(value, &self.root, &mut fields).and_then(|()| self.time(&fields));
-            if time.is_none() {
+            if json::scan(value, &self.root, &mut fields).is_none() {
                 unsure.push(row);
                 fields.fill(None);
             }
-            let (time_ns, time_digits) = time.unwrap_or((0, -1));
+            let time = self.times.iter().find_map(|column| fields[*column].as_deref());
+            let parsed = time.and_then(|text| self.forms.parse(text));
+            if let (Some(text), None) = (time, parsed) {
+                odd_times.push((row, text.to_owned()));
+            }
+            let (time_ns, time_digits) = parsed.unwrap_or((0, -1));
             ns.push(time_ns);
             digits.push(time_digits);
             for (builder, column) in builders.iter_mut().zip(&self.texts) {
@@ -82,13 +95,7 @@ impl Scanner {
         let bytes = values.iter().map(|value| value.len() as i64).collect();
         let texts = builders.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef);
         let numbers = [ns, digits, bytes].map(|numbers| Arc::new(Int64Array::from(numbers)) as ArrayRef);
-        (texts.chain(numbers).collect(), unsure)
-    }
-
-    /// Returns nanoseconds, and how many digits are known: -1 where there is no timestamp.
-    fn time(&self, fields: &[Text]) -> json::Sure<(i64, i64)> {
-        let first = self.times.iter().find_map(|column| fields[*column].as_deref());
-        first.map_or(Some((0, -1)), |text| self.forms.parse(text))
+        Scanned { columns: texts.chain(numbers).collect(), unsure, odd_times }
     }
 }
 

@@ -8,14 +8,14 @@ import polars as pl
 
 from shipper.native import LIBRARY
 from shipper.records import Int64s, Rejected
+from shipper.transform import timestamp
 from shipper.transform.decode import Decoded, Decoder
-from shipper.transform.timestamp import Format
 
 
 class NativeDecoder(Decoder):
     """Decodes the same to the same."""
 
-    def __init__(self, texts: Sequence[str], times: Sequence[str], formats: Sequence[Format]) -> None:
+    def __init__(self, texts: Sequence[str], times: Sequence[str], formats: Sequence[timestamp.Format]) -> None:
         """Build the scanner, and the decoder of what it leaves; `Decoder` says what the arguments are."""
         super().__init__(texts, times, formats)
         self._names = list(texts)
@@ -23,7 +23,7 @@ class NativeDecoder(Decoder):
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Decode the values of a batch, a list; never raises for what a value holds."""
-        frame, left = self._scan(values)
+        frame, left, odd_times = self._scan(values)
         *texts, ns, digits, line_bytes = pl.DataFrame(frame).get_columns()
         decoded = Decoded(
             texts=pl.DataFrame([text.alias(name) for text, name in zip(texts, self._names, strict=True)]),
@@ -34,6 +34,10 @@ class NativeDecoder(Decoder):
             faults={},
             empty=(),
         )
+        if odd_times:
+            # A number's text is read as the number is, so that its type need not be known.
+            rows, times = map(list, zip(*odd_times, strict=True))
+            decoded.ns[rows], decoded.digits[rows] = timestamp.parse(times, self._formats)
         return self._completed(decoded, left) if left else decoded
 
     def _completed(self, decoded: Decoded, left: Sequence[int]) -> Decoded:

@@ -81,7 +81,7 @@ def assert_prepared_alike(records: Sequence[StoredMessage], name: str) -> None:
 
 def rows_left(values: Sequence[bytes | None], formats: Sequence[str] = ("rfc3339", "epoch")) -> list[int]:
     left: list[int]
-    _, left = stages.NativeDecoder(PATHS, TIMES, formats)._scan(list(values))  # type: ignore[arg-type]  # literals
+    _, left, *_ = stages.NativeDecoder(PATHS, TIMES, formats)._scan(list(values))  # type: ignore[arg-type]  # literals
     return left
 
 
@@ -164,6 +164,12 @@ def test_of_the_same_key_twice_the_last_one_counts_at_every_depth() -> None:
     assert rows_left(values[:1]) == []
 
 
+@given(numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_every_number_is_read_alike(numbers: list[float]) -> None:
+    texts = [text for number in numbers for text in (repr(number), f"{number:.3f}", f"{number:.17e}", f"{number:.0f}")]
+    assert_decoded_alike([f'{{"level":{text},"timestamp":{text}}}'.encode() for text in texts if len(text) < 99])
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_nesting_is_decoded_alike_at_every_depth(opening: str) -> None:
     closing = {"[": "]", '{"a":': "}"}[opening]
@@ -192,6 +198,8 @@ def test_records_of_the_common_form_are_not_left_to_python() -> None:
         "escaped characters": {"service": "日本 😀"},
         "numbers and nothing": {"level": 30, "userId": -7, "requestId": None, "app": {"a": True, "b": [1.5e3, {}]}},
         "epoch": {"timestamp": 1_760_000_000_123, "app": {"time": "1760000000"}},
+        "unreadable times": {"timestamp": "2025-10-09 08:53:20,123", "app": {"time": True}},
+        "floats": {"timestamp": 1_760_000_000.123457, "level": 7.5, "userId": -0.0, "service": 1e14 + 0.5},
         "no fields": {},
     }
     for ensure_ascii in (False, True):
@@ -201,6 +209,6 @@ def test_records_of_the_common_form_are_not_left_to_python() -> None:
 
 
 def test_what_is_left_to_python_is_what_rust_is_not_sure_of() -> None:
-    unsure = [b"", None, b"{", b'{"level":1.5}', b'{"level":[]}', b'{"leve\\u006c":"info"}', b'{"timestamp":"now"}']
+    unsure = [b"", None, b"{", b'{"level":1.5e20}', b'{"level":[]}', b'{"leve\\u006c":"info"}', b'{"level":-0}']
     assert rows_left([*unsure, b"{}"]) == list(range(len(unsure)))
     assert_decoded_alike([*unsure, b"{}"])
