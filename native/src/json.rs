@@ -5,8 +5,6 @@ use std::borrow::Cow;
 /// Deeper values are somebody else's to judge, and longer numbers too.
 const DEPTH_MAX: u32 = 64;
 const NUMBER_BYTES_MAX: usize = 300;
-/// Integers of so many bytes fit into 64 bits, so their text is what they were.
-const INTEGER_BYTES_MAX: usize = 18;
 
 /// A field's text; none where it is absent or null.
 pub type Text<'a> = Option<Cow<'a, str>>;
@@ -219,7 +217,7 @@ impl<'a> Scanner<'a> {
                 if !is_integer {
                     return number.parse().ok().and_then(float).map(|text| Some(text.into()));
                 }
-                if number.len() > INTEGER_BYTES_MAX || number == "-0" {
+                if number == "-0" {
                     return None;
                 }
             }
