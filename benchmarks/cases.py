@@ -46,6 +46,7 @@ class Case:
         compression: of the topic, as Kafka names it.
         spread: whether all partitions get as much; else a service's records are in one, as its services write them.
         rules: whether two filters and three redactions are configured.
+        settings: `section.key=value` each, other than default.
         workers: processes that share the topic.
         pairs: runs that count.
     """
@@ -60,6 +61,7 @@ class Case:
     compression: str = "lz4"
     rules: bool = False
     spread: bool = False
+    settings: tuple[str, ...] = ()
     workers: int = 1
     pairs: int = 3
 
@@ -101,6 +103,7 @@ class Case:
 BASE = Case("base", "base", pairs=5, records=1_000_000)
 CASES = (
     BASE,
+    Case("base, without native code", "base", settings=("workers.native=false",), pairs=5, records=1_000_000),
     Case("120 bytes", "record size", record_bytes=120),
     Case("1,500 bytes", "record size", record_bytes=1_500, records=200_000),
     Case("16 KB", "record size", record_bytes=16_384, records=20_000),

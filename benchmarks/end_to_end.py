@@ -110,7 +110,9 @@ def settings_for(topic: Topic, url: str, overrides: Sequence[str] = ()) -> Setti
         f"kafka.group_id=bench-{uuid.uuid4().hex[:12]}",
         f"loki.url={url}",
     )
-    return topic.case.configure(config.load(Path(os.devnull), env={}, overrides=(*places, *overrides)))
+    return topic.case.configure(
+        config.load(Path(os.devnull), env={}, overrides=(*places, *topic.case.settings, *overrides))
+    )
 
 
 def ship(topic: Topic, url: str, overrides: Sequence[str] = ()) -> Usage:

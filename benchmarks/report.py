@@ -19,6 +19,7 @@ from benchmarks.end_to_end import Figures, Spread
 from benchmarks.latency import Idle, Latency
 from benchmarks.loki_cost import Cost
 from benchmarks.measured import Usage
+from shipper import native
 from shipper.devstack import parts
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -51,6 +52,7 @@ def machine() -> dict[str, str]:
         "Python": platform.python_version(),
         "librdkafka": confluent_kafka.libversion()[0],
         **{name: version(name) for name in ("confluent-kafka", "msgspec", "numpy", "polars", "python-snappy")},
+        "shipper-native": native.describe(wanted=True),
         "Kafka": parts.PARTS["kafka"].version,
         "Loki": parts.PARTS["loki"].version,
         "nginx": said.strip().rpartition("/")[2],

@@ -17,11 +17,12 @@ import pytest
 from confluent_kafka import Message
 
 from benchmarks.conftest import PerRecord
+from shipper import native
 from shipper.devstack.generate import generate
 from shipper.loki import encode
 from shipper.pipeline import Rules, prepare
 from shipper.records import Int64s, PushRequest, RecordBatch, StreamSet
-from shipper.settings import Settings
+from shipper.settings import Settings, Workers
 from shipper.transform import timestamp
 from shipper.transform.decode import Decoded, as_texts
 from shipper.transform.label import Labeller
@@ -29,7 +30,8 @@ from shipper.transform.label import Labeller
 RECORDS = 10_000  # as many as a batch has by default
 NOW_NS = time.time_ns()
 SETTINGS = Settings()
-RULES = Rules.compile(SETTINGS)
+RULES = Rules.compile(Settings(workers=Workers(native=False)))
+NATIVE_RULES = Rules.compile(SETTINGS)  # the same as the others where shipper-native is not built
 MALFORMED = {"clean": 0.0, "one_percent_malformed": 0.01}
 
 
@@ -40,7 +42,6 @@ class Columns:
     messages: list[Message]
     values: list[bytes]
     decoded: Decoded
-    fields: pl.DataFrame
     timestamp_ns: Int64s
 
 
@@ -54,18 +55,8 @@ def make_columns(malformed: float) -> Columns:
         for offset, value in enumerate(values)
     ]
     decoded = RULES.decoder.decode(values)
-    return Columns(messages, values, decoded, columns_of(decoded), times_of(decoded))
-
-
-def columns_of(decoded: Decoded) -> pl.DataFrame:
-    """Turn the decoded fields into columns of text."""
-    return pl.DataFrame([as_texts(path, decoded.columns[path]) for path in RULES.texts])
-
-
-def times_of(decoded: Decoded) -> Int64s:
-    """Parse the timestamps and fill them up."""
-    ns, digits = timestamp.parse(decoded.columns["timestamp"], SETTINGS.timestamp.formats)
-    return timestamp.resolve(ns, np.maximum(digits, 0), np.arange(len(ns)))
+    timestamp_ns = timestamp.resolve(decoded.ns, np.maximum(decoded.digits, 0), np.arange(RECORDS))
+    return Columns(messages, values, decoded, timestamp_ns)
 
 
 CLEAN = make_columns(0.0)
@@ -77,6 +68,16 @@ def stage(group: str) -> pytest.MarkDecorator:
     return pytest.mark.benchmark(group=group, timer=time.process_time)
 
 
+both_ways = pytest.mark.parametrize(
+    "rules",
+    [
+        RULES,
+        pytest.param(
+            NATIVE_RULES, marks=pytest.mark.skipif(not native.is_used(wanted=True), reason="NOT BUILT: make native")
+        ),
+    ],
+    ids=["python", "native"],
+)
 both = pytest.mark.parametrize("columns", [CLEAN, BROKEN], ids=list(MALFORMED))
 
 
@@ -130,10 +131,11 @@ def decode_with_texts(values: list[bytes]) -> list[Named | None]:
 
 
 @both
+@both_ways
 @stage("decode")
-def test_decode(per_record: PerRecord, columns: Columns) -> None:
-    decoded = per_record(RECORDS, RULES.decoder.decode, columns.values)
-    assert decoded.columns.keys() >= set(RULES.texts)
+def test_decode(per_record: PerRecord, columns: Columns, rules: Rules) -> None:
+    decoded = per_record(RECORDS, rules.decoder.decode, columns.values)
+    assert decoded.texts.height == RECORDS
 
 
 @both
@@ -147,18 +149,22 @@ def test_ways_not_taken(per_record: PerRecord, columns: Columns, way: Any) -> No
 
 
 @stage("columns")
-def test_columns(per_record: PerRecord) -> None:
-    assert per_record(RECORDS, columns_of, CLEAN.decoded).height == RECORDS
+def test_texts(per_record: PerRecord) -> None:
+    columns = {text.name: text.to_list() for text in CLEAN.decoded.texts}
+    frame = per_record(RECORDS, lambda: pl.DataFrame([as_texts(path, texts) for path, texts in columns.items()]))
+    assert frame.equals(CLEAN.decoded.texts)
 
 
 @stage("columns")
 def test_timestamps(per_record: PerRecord) -> None:
-    assert len(per_record(RECORDS, times_of, CLEAN.decoded)) == RECORDS
+    column = [orjson.loads(value)["timestamp"] for value in CLEAN.values]
+    ns, _ = per_record(RECORDS, timestamp.parse, column, SETTINGS.timestamp.formats)
+    assert ns.tolist() == CLEAN.decoded.ns.tolist()
 
 
 @stage("columns")
 def test_metadata(per_record: PerRecord) -> None:
-    metadata = per_record(RECORDS, lambda: CLEAN.fields.select(**RULES.metadata))
+    metadata = per_record(RECORDS, lambda: CLEAN.decoded.texts.select(**RULES.metadata))
     assert metadata.columns == sorted(SETTINGS.structured_metadata)
 
 
@@ -177,9 +183,9 @@ def test_label_groups(per_record: PerRecord, streams: int) -> None:
 # --- bodies
 
 
-def build(metadata: pl.DataFrame) -> StreamSet:
+def build(metadata: pl.DataFrame, join: encode.Joiner = encode.join_entries) -> StreamSet:
     """Group the clean batch by its labels and encode its entries."""
-    grouped = RULES.labeller.group(CLEAN.fields.select(**RULES.labels), RECORDS)
+    grouped = RULES.labeller.group(CLEAN.decoded.texts.select(**RULES.labels), RECORDS)
     rows, line_bytes = np.arange(RECORDS), np.array(list(map(len, CLEAN.values)))
     lanes = RULES.lanes.of(grouped.labels, np.bincount(grouped.stream_of_row, line_bytes).astype(np.int64).tolist())
     return encode.build(
@@ -192,10 +198,11 @@ def build(metadata: pl.DataFrame) -> StreamSet:
         line_bytes=line_bytes,
         timestamp_ns=CLEAN.timestamp_ns,
         metadata=metadata,
+        join=join,
     )
 
 
-METADATA = {"without_metadata": pl.DataFrame(), "with_metadata": CLEAN.fields.select(**RULES.metadata)}
+METADATA = {"without_metadata": pl.DataFrame(), "with_metadata": CLEAN.decoded.texts.select(**RULES.metadata)}
 STREAMS = build(METADATA["with_metadata"])
 NONE_DOUBTFUL = np.zeros(len(STREAMS), np.bool_)
 REQUESTS = encode.plan(STREAMS, SETTINGS.loki.request_bytes_max, NONE_DOUBTFUL)
@@ -203,9 +210,10 @@ BODIES = [encode.encode(request) for request in REQUESTS]
 
 
 @pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA.keys())
+@both_ways
 @stage("bodies")
-def test_group_and_encode_entries(per_record: PerRecord, metadata: pl.DataFrame) -> None:
-    assert len(per_record(RECORDS, build, metadata)) == RECORDS
+def test_group_and_encode_entries(per_record: PerRecord, metadata: pl.DataFrame, rules: Rules) -> None:
+    assert len(per_record(RECORDS, build, metadata, rules.join)) == RECORDS
 
 
 @stage("bodies")
@@ -230,11 +238,12 @@ def test_compress(per_record: PerRecord) -> None:
 
 
 @both
+@both_ways
 @stage("whole")
-def test_prepare(per_record: PerRecord, columns: Columns) -> None:
+def test_prepare(per_record: PerRecord, columns: Columns, rules: Rules) -> None:
     # A batch keeps the columns that it was asked for, so each round gets a new one.
     prepared = per_record(
         RECORDS,
-        lambda: prepare(RecordBatch("logs", columns.messages), RULES, now_ns=NOW_NS),  # type: ignore[arg-type]  # confluent_kafka has no types
+        lambda: prepare(RecordBatch("logs", columns.messages), rules, now_ns=NOW_NS),  # type: ignore[arg-type]  # confluent_kafka has no types
     )
     assert sum(map(len, prepared.requests)) == RECORDS

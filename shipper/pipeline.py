@@ -20,14 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from shipper import native
 from shipper.errors import ConfigError
 from shipper.loki import encode, limits
 from shipper.loki.lanes import Lanes
+from shipper.native import stages
 from shipper.records import Bools, Demoted, Int64s, Prepared, Reason, RecordBatch, Rejected, StreamSet
 from shipper.settings import Paths, Settings
 from shipper.transform import enrich, level, timestamp
 from shipper.transform import filter as filter_rules
-from shipper.transform.decode import Decoded, Decoder, as_texts
+from shipper.transform.decode import Decoded, Decoder
 from shipper.transform.label import DEMOTED, Labeller
 from shipper.transform.redact import redact, redact_lines
 
@@ -43,12 +45,9 @@ class Rules:
 
     settings: Settings
     decoder: Decoder
+    join: encode.Joiner
     labeller: Labeller
     lanes: Lanes
-    texts: tuple[str, ...]
-    """Fields that are wanted as text."""
-    timestamp: tuple[str, ...]
-    """Fields that may hold the timestamp; the first that is present counts."""
     request_id: tuple[str, ...]
     """Fields, and so headers, that may hold the request ID."""
     labels: dict[str, pl.Expr]
@@ -72,10 +71,12 @@ class Rules:
         level_paths = next((paths for name, paths in labels.items() if name in level.LABELS), ("level",))
         filters = {rule.name: (rule.field,) if rule.field else level_paths for rule in settings.filters}
         texts = {path for fields in (labels, pairs, filters) for paths in fields.values() for path in paths}
+        is_native = native.is_used(wanted=settings.workers.native)
         times = _several(settings.timestamp.field)
         return cls(
             settings=settings,
-            decoder=Decoder((*texts, *times)),
+            decoder=(stages.NativeDecoder if is_native else Decoder)(sorted(texts), times, settings.timestamp.formats),
+            join=stages.join_entries if is_native else encode.join_entries,
             labeller=Labeller(
                 tuple(labels),
                 settings.labels.static,
@@ -84,8 +85,6 @@ class Rules:
                 settings.label_values,
             ),
             lanes=Lanes(settings.loki.in_flight_max),
-            texts=tuple(sorted(texts)),
-            timestamp=times,
             request_id=pairs.get(enrich.REQUEST_ID, ()),
             labels={name: enrich.first_present(paths) for name, paths in labels.items()},
             metadata={name: enrich.first_present(paths) for name, paths in pairs.items()},
@@ -106,9 +105,9 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
     """
     settings = rules.settings
     decoded = rules.decoder.decode(batch.values)
-    timestamp_ns = _timestamps(decoded, batch, rules)
-    fields = pl.DataFrame([as_texts(path, decoded.columns[path]) for path in rules.texts])
-    labels, metadata, matched = (fields.select(**wanted) for wanted in (rules.labels, rules.metadata, rules.matching))
+    timestamp_ns = _timestamps(decoded, batch)
+    texts = decoded.texts
+    labels, metadata, matched = (texts.select(**wanted) for wanted in (rules.labels, rules.metadata, rules.matching))
 
     going = np.ones(len(batch), np.bool_)
     going[list(decoded.empty)] = False
@@ -148,6 +147,7 @@ def prepare(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Prepared:
         line_bytes,
         timestamp_ns,
         metadata,
+        rules.join,
     )
     return Prepared(
         batch=batch,
@@ -189,12 +189,9 @@ def prepare_all(batch: RecordBatch, rules: Rules, *, now_ns: int) -> Iterator[Pr
             yield Prepared(batch, bytes_in, streams, (), (Rejected(0, Reason.INTERNAL_ERROR, repr(error)),))
 
 
-def _timestamps(decoded: Decoded, batch: RecordBatch, rules: Rules) -> Int64s:
+def _timestamps(decoded: Decoded, batch: RecordBatch) -> Int64s:
     """Return each row's nanoseconds since the epoch: from its field, else Kafka's, unknown digits filled up."""
-    column, *others = (decoded.columns[path] for path in rules.timestamp)
-    for other in others:
-        column = [second if first is None else first for first, second in zip(column, other, strict=True)]
-    ns, digits = timestamp.parse(column, rules.settings.timestamp.formats)
+    ns, digits = decoded.ns, decoded.digits
     unreadable = np.flatnonzero(digits < 0)
     if len(unreadable):
         from_kafka_ms = np.array(batch.timestamps_ms(unreadable.tolist()), np.int64)

@@ -146,6 +146,7 @@ class Workers(Section, frozen=True, kw_only=True):
     count: Processes = 0
     memory_bytes_max: Positive = 67_108_864
     drain_timeout_s: Seconds = 30.0
+    native: bool = True
 
 
 class Status(Section, frozen=True, kw_only=True):

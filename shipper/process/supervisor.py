@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
 
+from shipper import native
 from shipper.errors import ConfigError
 from shipper.kafka.assignment import workers_count
 from shipper.logs import log
@@ -84,7 +85,8 @@ def run(
         ):
             try:
                 supervisor.adopt(settings, partitions)
-                log("info", "shipper runs", status=server.url, workers=len(supervisor.workers))
+                is_native = native.describe(wanted=settings.workers.native)
+                log("info", "shipper runs", status=server.url, workers=len(supervisor.workers), native=is_native)
                 if ready:
                     ready(server.url)
                 while (code := supervisor.turn(signals)) is None:

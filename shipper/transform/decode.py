@@ -5,7 +5,7 @@ values, and a bad record costs itself (docs/decisions/0001-msgspec-beside-polars
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
@@ -16,6 +16,7 @@ import orjson
 import polars as pl
 
 from shipper.records import Int64s, Reason, Rejected
+from shipper.transform import timestamp
 
 Column = Sequence[object]
 Fields = dict[str, "Fields"]
@@ -32,14 +33,18 @@ class Decoded:
     """What a batch of values decodes to.
 
     Attributes:
-        columns: field path → its values in row order; None where the field is absent, null, or the record is at fault.
+        texts: a String column per field that is wanted as text; null where it is absent, null, or at fault.
+        ns: int64, nanoseconds since the epoch: the timestamps that the records hold.
+        digits: int64, how many decimal digits of the second are known; -1 where there is no readable timestamp.
         lines: the values in row order, b"" where there is none.
         line_bytes: int64, the length of each line.
         faults: row → why the value cannot be parsed, in row order.
         empty: rows without a value; they are None in every column.
     """
 
-    columns: dict[str, Column]
+    texts: pl.DataFrame
+    ns: Int64s
+    digits: Int64s
     lines: Sequence[bytes]
     line_bytes: Int64s
     faults: dict[int, Rejected]
@@ -49,15 +54,20 @@ class Decoded:
 class Decoder:
     """Decodes values into columns; built once from the field paths that the config names."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    def __init__(self, texts: Sequence[str], times: Sequence[str], formats: Sequence[timestamp.Format]) -> None:
         """Build the Struct types.
 
+        Paths are keys joined by dots; `user.id` is the key `id` of the object `user`. No path is the parent of another
+        (the config refuses that: one field would need two meanings).
+
         Args:
-            paths: keys joined by dots; `user.id` is the key `id` of the object `user`. No path is the parent of another
-                (the config refuses that: one field would need two meanings).
+            texts: paths of the fields that are wanted as text.
+            times: those that may hold the timestamp; the first that is present counts.
+            formats: the forms of timestamps to look for.
         """
+        self._texts, self._times, self._formats = tuple(texts), tuple(times), tuple(formats)
         tree: Fields = {}
-        for path in sorted(set(paths)):
+        for path in sorted({*texts, *times}):
             node = tree
             for key in path.split("."):
                 node = node.setdefault(key, {})
@@ -96,7 +106,15 @@ class Decoder:
             faults[fault.row] = fault
             structs[fault.row] = blank
         columns = dict(self._layout.columns(structs))
-        return Decoded(columns, lines, line_bytes, dict(sorted(faults.items())), tuple(empty))
+        texts = pl.DataFrame([as_texts(path, columns[path]) for path in self._texts])
+        ns, digits = timestamp.parse(self._first_times(columns), self._formats)
+        return Decoded(texts, ns, digits, lines, line_bytes, dict(sorted(faults.items())), tuple(empty))
+
+    def _first_times(self, columns: Mapping[str, Column]) -> Column:
+        column, *others = (columns[path] for path in self._times)
+        for other in others:
+            column = [second if first is None else first for first, second in zip(column, other, strict=True)]
+        return column
 
     def _decode_slowly(self, row: int, value: bytes) -> object:
         """Say why the typed decoder refused a value, or decode it after all.

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from process.runner import ROOT, Supervised, running, settings, supervised
+from shipper import native
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,13 @@ def test_sigterm_drains_and_ends_with_0(tmp_path: Path) -> None:
         assert not shipper.answers()
     ends = [json.loads(line) for line in shipper.log().splitlines()]
     assert ends[-1]["context"]["exit_code"] == 0
+
+
+def test_the_log_says_at_the_start_whether_stages_run_in_rust(tmp_path: Path) -> None:
+    with supervised(tmp_path) as shipper:
+        shipper.wait_for_log("shipper runs")
+        (start,) = (line for line in shipper.log().splitlines() if "shipper runs" in line)
+        assert json.loads(start)["context"]["native"] == native.describe(wanted=True)
 
 
 def test_ctrl_c_in_a_terminal_reaches_all_and_still_drains(tmp_path: Path) -> None:

@@ -5,107 +5,24 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostile import HOSTILE, NOW_MS, NOW_NS
-from hostile_fields import LEVELS, TEXTS, TIMESTAMPS
+from hostile import NOW_MS, NOW_NS
 from loki_proto import decode_push
 from messages import StoredMessage
 from oracle import DeadLettered, Filtered, Outcome, Shipped, acceptable
-from shipper.devstack.generate import generate
+from preparing import DEFAULT, SETTINGS, Way, both_ways, everything_known, prepared
 from shipper.loki.encode import compress, encode
-from shipper.pipeline import Rules, prepare
-from shipper.records import Prepared, Reason, RecordBatch
-from shipper.settings import Filter, Labels, LabelValues, Limits, Loki, Malformed, Redact, Settings, Timestamp
+from shipper.records import Prepared, Reason
 from strategies import batches
 
-ANY_AGE = Limits(entry_age_max_s=1e10, entry_ahead_max_s=1e10)
-SETTINGS = {
-    "defaults": Settings(),
-    "any age": Settings(loki=Loki(limits=ANY_AGE)),
-    "nested": Settings(
-        loki=Loki(limits=ANY_AGE),
-        labels=Labels(
-            fields={"service_name": ["app.name", "service"], "detected_level": ["level", "app.level"]},
-            static={"env": 'te"st\\'},
-        ),
-        structured_metadata={
-            "user": ["user.id", "userId"],
-            "request_id": ["ids.requestId", "requestId", "ids.traceparent"],
-            "app": "app.a",
-        },
-        timestamp=Timestamp(field=["time", "app.time"], formats=["rfc3339"]),
-    ),
-    "filters and redaction": Settings(
-        loki=Loki(limits=ANY_AGE),
-        filters=[
-            Filter(name="health", field="message", any_of=["/health", "7", "true"]),
-            Filter(name="pattern", field="userId", matches="^[a-c]+$|水"),
-            Filter(name="chatter", below_level="info", action="sample", share=0.5),
-            Filter(name="nested", field="app.level", below_level="warn"),
-            Filter(name="thin", field="service", matches="service", action="sample", share=0.75),
-        ],
-        redact=[
-            Redact(name="digits", pattern=r"([0-9])[0-9]{2}", replacement="${1}**"),
-            Redact(name="letters", pattern="[xz]+", replacement=""),
-            Redact(name="mail", pattern=r"(?P<who>[a-z]+)@[a-z]+", replacement="$who@[$$]"),
-            Redact(name="service", pattern="auth-service", replacement="日本"),
-        ],
-    ),
-    "dead letters": Settings(malformed=Malformed(policy="dead_letter"), timestamp=Timestamp(formats=["epoch"])),
-    "many labels": Settings(
-        loki=Loki(limits=Limits(entry_age_max_s=1e10, entry_ahead_max_s=1e10, label_value_bytes_max=7)),
-        labels=Labels(
-            fields={
-                "service": "service",
-                "level": "level",
-                "user": "userId",
-                "note": "message",
-                "b": "app",
-                "a": "time",
-            },
-            static={"zone": "ö"},
-        ),
-        structured_metadata={},
-    ),
-    "closed labels": Settings(
-        loki=Loki(limits=ANY_AGE),
-        labels=Labels(fields={"service": "service", "level": "level", "user": "userId"}),
-        label_values=LabelValues(
-            demote_matching="[0-9]|^.{7,}$",
-            allowed={"service": ["auth-service", "7", "true"], "level": ["info", "warn"]},
-        ),
-        redact=[Redact(name="digits", pattern=r"([0-9])[0-9]{2}", replacement="${1}**")],
-    ),
-    "tight limits": Settings(
-        loki=Loki(
-            request_bytes_max=1_000,
-            limits=Limits(
-                line_bytes_max=200,
-                structured_metadata_bytes_max=40,
-                structured_metadata_count_max=4,
-                label_value_bytes_max=9,
-            ),
-        )
-    ),
-}
 _LABELS = re.compile(r'\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*"(?:, (?=[a-z_])|(?=\})))*\}')
 _PAIR = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(?:x(..)|u(....)|U(.{8})|(.))")
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
-
-
-@cache
-def compiled(name: str) -> Rules:
-    return Rules.compile(SETTINGS[name])
-
-
-def prepared(records: Sequence[StoredMessage], name: str) -> Prepared:
-    return prepare(RecordBatch("logs", records), compiled(name), now_ns=NOW_NS)
 
 
 def parse_labels(text: str) -> dict[str, str]:
@@ -154,8 +71,8 @@ def outcomes(result: Prepared, request_bytes_max: int) -> list[Outcome | None]:
     return found
 
 
-def assert_as_the_oracle_says(records: Sequence[StoredMessage], name: str) -> None:
-    result = prepared(records, name)
+def assert_as_the_oracle_says(records: Sequence[StoredMessage], name: str, *, way: Way = DEFAULT) -> None:
+    result = prepared(records, name, way=way)
     filtered: Counter[str] = Counter()
     malformed: Counter[Reason] = Counter()
     for record, outcome in zip(records, outcomes(result, SETTINGS[name].loki.request_bytes_max), strict=True):
@@ -185,18 +102,9 @@ def entry_bytes(result: Prepared) -> dict[int, tuple[bytes, bytes]]:
     }
 
 
-def everything_known() -> list[bytes | None]:
-    """Every hostile value, every form of timestamp, level and text, and realistic records."""
-    values = [hostile.value for hostile in HOSTILE.values()]
-    values += [f'{{"timestamp":{text},"time":{text},"service":"auth-service"}}'.encode() for text in TIMESTAMPS]
-    values += [f'{{"level":{text},"app":{{"level":{text}}}}}'.encode() for text in LEVELS]
-    values += [f'{{"service":{text},"userId":{text},"app":{{"name":{text},"a":{text}}}}}'.encode() for text in TEXTS]
-    (chunk,) = generate(300, seed=5, first_ms=NOW_MS - 60_000, last_ms=NOW_MS, malformed=0.05, poisonous=3)
-    return [*values, *chunk.values]
-
-
+@both_ways
 @pytest.mark.parametrize("name", SETTINGS)
-def test_all_that_is_known_to_be_hostile_becomes_what_the_oracle_says(name: str) -> None:
+def test_all_that_is_known_to_be_hostile_becomes_what_the_oracle_says(name: str, way: Way) -> None:
     values = everything_known()
     random.Random(name).shuffle(values)  # noqa: S311 - not for secrets
     records = [
@@ -205,13 +113,14 @@ def test_all_that_is_known_to_be_hostile_becomes_what_the_oracle_says(name: str)
         )
         for row, value in enumerate(values)
     ]
-    assert_as_the_oracle_says(records, name)
+    assert_as_the_oracle_says(records, name, way=way)
 
 
+@both_ways
 @pytest.mark.parametrize("name", SETTINGS)
 @given(data=st.data())
-def test_a_batch_becomes_what_the_oracle_says_of_each_record(name: str, data: st.DataObject) -> None:
-    assert_as_the_oracle_says(data.draw(batches()), name)
+def test_a_batch_becomes_what_the_oracle_says_of_each_record(name: str, way: Way, data: st.DataObject) -> None:
+    assert_as_the_oracle_says(data.draw(batches()), name, way=way)
 
 
 @given(records=batches(), name=st.sampled_from(sorted(SETTINGS)))
