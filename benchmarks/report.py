@@ -162,7 +162,7 @@ def _peers(results: Results) -> list[str]:
 
 def _version(name: str) -> str:
     said = subprocess.run([shutil.which(name) or name, "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
+    found = re.search(r"\d+\.\d+\.\d+", (said.stdout + said.stderr).partition("\n")[0])
     return found[0] if found else "version unknown"
 
 
