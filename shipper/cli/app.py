@@ -212,6 +212,47 @@ def verify(
     raise typer.Exit(code)
 
 
+@app.command(
+    epilog=examples(
+        "shipper capacity --records-per-s 20k --bytes 350",
+        "shipper capacity --records-per-s 10M --bytes 320 --streams 500 --retention 90d",
+        "shipper capacity --records-per-s 1M --bytes 1.5k --outage 2h --catch-up 1h --format json",
+    )
+)
+def capacity(
+    *,
+    records_per_s: Annotated[str, typer.Option("--records-per-s", metavar="N", help="On the average: 500, 20k, 10M.")],
+    record_bytes: Annotated[str, typer.Option("--bytes", metavar="N", help="Of a record: 320, 1.5k.")],
+    peak: Annotated[float, typer.Option(min=1, help="The busiest minutes, as a multiple of the average.")] = 3.0,
+    streams: Annotated[int, typer.Option(min=1, help="Label sets that write at the same time.")] = 25,
+    outage: Annotated[str, typer.Option(metavar="TIME", help="The longest time that Loki may be away.")] = "30m",
+    catch_up: Annotated[str, typer.Option(metavar="TIME", help="In which that backlog is to be shipped.")] = "1h",
+    utilisation: Annotated[float, typer.Option(min=0.1, max=1, help="Share of a core to plan with.")] = 0.6,
+    kafka_retention: Annotated[str, typer.Option(metavar="TIME", help="How long Kafka keeps records.")] = "3d",
+    retention: Annotated[str, typer.Option(metavar="TIME", help="How long Loki keeps entries.")] = "90d",
+    host_cores: Annotated[int, typer.Option(min=2, help="Cores of a host that runs workers.")] = 8,
+    form: Annotated[Literal["table", "json"], typer.Option("--format", help="For people, or for programs.")] = "table",
+) -> None:
+    """Say how many workers, partitions, hosts, ingesters and bytes a load needs. Asks nobody: it is a model."""
+    from shipper.cli import capacity as planning
+    from shipper.cli.moment import duration_s
+    from shipper.tools.capacity import Load
+
+    load = Load(
+        records_per_s=planning.number("--records-per-s", records_per_s),
+        record_bytes=planning.number("--bytes", record_bytes),
+        peak=peak,
+        streams=streams,
+        outage_s=duration_s("--outage", outage),
+        catch_up_s=duration_s("--catch-up", catch_up),
+        utilisation=utilisation,
+        kafka_days=duration_s("--kafka-retention", kafka_retention) / 86_400,
+        loki_days=duration_s("--retention", retention) / 86_400,
+        host_cores=host_cores,
+    )
+    raise typer.Exit(planning.run(load, as_json=form == "json", console=new_console()))
+
+
 def run_app() -> None:
     """Run the command line. A mistake of the user's is told in red on stderr, without a traceback."""
     try:

@@ -33,6 +33,13 @@ def moment_ms(option: str, text: str | None, *, now_ms: int) -> int | None:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
+def duration_s(option: str, text: str) -> float:
+    """Return how many seconds `90s`, `15m`, `2h` or `7d` are. Raises ConfigError if it is none of these."""
+    if not (found := _AGO.fullmatch(text)):
+        raise ConfigError(f"{option} wants 90s, 15m, 2h or 7d, not {text!r}")
+    return int(found[1]) * _UNIT_MS[found[2]] / 1_000
+
+
 def show_ms(ms: int) -> str | None:
     """Return milliseconds since the epoch as RFC 3339, in UTC; None where there is no such time."""
     try:

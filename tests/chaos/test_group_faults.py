@@ -38,11 +38,11 @@ def partitions(running: Running) -> set[int]:
 
 
 def share(first: Running, other: Running) -> None:
-    """Wait until the group has come to rest: each host reads half of the partitions."""
+    """Wait until the group has come to rest: each of the four workers reads one of the four partitions."""
 
     def is_shared() -> bool:
-        mine, yours = partitions(first), partitions(other)
-        return mine | yours == ALL and len(mine) == len(yours) == PARTITIONS // 2
+        mine, yours = placed(first), placed(other)
+        return mine.keys() | yours.keys() == ALL and sorted(mine.values()) == sorted(yours.values()) == [0, 1]
 
     first.until(lambda: is_shared() or None)
     flows(first, 100)
