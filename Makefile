@@ -91,7 +91,7 @@ test-fast: install-dev ## runs what needs no real server, in under 30 seconds
 
 .PHONY: test-native
 test-native: native parts-if-possible ## runs what shipper-native has a part in, with it: make native, then its tests
-	@$(BIN)/pytest -q -n 2 tests/property tests/unit/test_native_or_not.py tests/simulation tests/integration $(ARGS)
+	@$(BIN)/pytest -q -n 2 tests/property tests/unit/test_native_or_not.py tests/integration/test_every_record.py $(ARGS)
 
 .PHONY: chaos
 chaos: parts-if-possible ## breaks a shipper for minutes, and proves that nothing was lost: ARGS="--minutes 20 --seed 7"
