@@ -87,7 +87,7 @@ test: parts-if-possible ## runs the whole suite against the real servers
 
 .PHONY: test-fast
 test-fast: install-dev ## runs what needs no real server, in under 30 seconds
-	@$(BIN)/pytest -q -n 4 -m "$(NOT_REAL)" $(ARGS)
+	@$(BIN)/pytest -q -n 3 -m "$(NOT_REAL)" $(ARGS)
 
 .PHONY: test-native
 test-native: native parts-if-possible ## runs what shipper-native has a part in, with it: make native, then its tests

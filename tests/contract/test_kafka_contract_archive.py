@@ -73,6 +73,7 @@ def test_times_and_commits_are_told_and_nothing_is_committed(broker: Broker, arc
     assert archive.committed([at]) == {at: 6}
 
 
+@pytest.mark.slow  # a client asks for a topic that is not there for some seconds
 def test_a_topic_that_is_missing_is_told_apart_from_a_broker_that_is(broker: Broker, archive: Archive) -> None:
     topic = make_topic(broker.bootstrap)
     produce(broker.bootstrap, topic, lines(1))

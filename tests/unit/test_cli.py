@@ -74,7 +74,12 @@ def test_every_command_has_help_that_ends_with_examples(command: str, shipper: S
         (["--since", "yesterday"], 2, "--since 'yesterday' is no time: give RFC 3339"),
         (["--from-offset", "3"], 2, "want --partition"),
         (["--topic", "other"], 2, "--topic other is none of kafka.topics: logs"),
-        (["--set", f"loki.url=http://127.0.0.1:{free_port()}"], 3, "gave no answer that can be used"),
+        pytest.param(
+            ["--set", f"loki.url=http://127.0.0.1:{free_port()}"],
+            3,
+            "gave no answer that can be used",
+            marks=pytest.mark.slow,  # it is asked again for some seconds
+        ),
     ],
 )
 def test_what_keeps_verify_from_working_is_one_sentence_with_its_exit_code(
