@@ -1,6 +1,5 @@
 """One call becomes one record: docs/log-format.md, "What the libraries write". Nothing here has a clock or a socket."""
 
-import traceback
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -26,6 +25,8 @@ def stack_of(error: BaseException) -> str | None:
     """An error's stack without those of its causes, which have their own; None if it was never raised."""
     if error.__traceback__ is None:
         return None
+    import traceback  # noqa: PLC0415 - a service's start need not wait for it
+
     return "".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False)).rstrip("\n")
 
 
