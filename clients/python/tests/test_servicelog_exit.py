@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ NOBODY = "127.0.0.1:9"  # the port of "discard": nothing listens
 
 
 def run(
-    program: str, kafka: str, topic: str, ends_with: int = 0, **environment: str
+    program: str, kafka: str, topic: str, ends_with: int = 0, more: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run a service that logs; `log(n)` is there."""
     begin = """
@@ -28,7 +29,7 @@ def run(
         logger = servicelog.get_logger("test")
         def log(n): logger.info("m", n=n)
     """
-    given = {"SERVICELOG_KAFKA": kafka, "SERVICELOG_TOPIC": topic, "SERVICELOG_FLUSH_S": "30", **environment}
+    given = {"SERVICELOG_KAFKA": kafka, "SERVICELOG_TOPIC": topic, "SERVICELOG_FLUSH_S": "30", **(more or {})}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(begin) + textwrap.dedent(program)],
         capture_output=True, text=True, timeout=WAIT_S, check=False, env={**os.environ, **given},
@@ -99,15 +100,20 @@ def test_children_of_a_fork_send_their_own_records_and_the_parent_its_own(kafka:
 
 
 def test_without_kafka_the_end_comes_in_time_and_shows_what_was_not_delivered() -> None:
-    done = run("for n in range(300): log(n)", NOBODY, "logs", SERVICELOG_FLUSH_S="0.3")
-    assert "300 records did not reach Kafka before the end" in done.stderr
-    assert set(shown(done.stderr)) == set(range(300))
+    program = """
+        logger.warn("Bearer abcdefghijSECRET", n=-1, password="SECRET", at="https://u:SECRET@h")
+        for n in range(300): log(n)
+    """
+    done = run(program, NOBODY, "logs", more={"SERVICELOG_FLUSH_S": "0.3"})
+    assert "SECRET" not in done.stderr
+    assert "301 records did not reach Kafka before the end" in done.stderr
+    assert set(shown(done.stderr)) == set(range(-1, 300))
 
 
 def test_what_one_process_kept_the_next_one_sends_first(kafka: KafkaServer, topic: str, tmp_path: Path) -> None:
     spill = {"SERVICELOG_WHEN_FULL": "spill", "SERVICELOG_SPILL_FOLDER": str(tmp_path)}
     few = {**spill, "SERVICELOG_QUEUE_BYTES_MAX": "40000"}
-    run("for n in range(100): log(n); time.sleep(0.001)", NOBODY, topic, **few)
+    run("for n in range(100): log(n); time.sleep(0.001)", NOBODY, topic, more=few)
     killed = """
         for n in range(100, 400):
             log(n)
@@ -116,8 +122,8 @@ def test_what_one_process_kept_the_next_one_sends_first(kafka: KafkaServer, topi
         print(servicelog.metrics().spilled_total - servicelog.metrics().taken_over)
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    run(killed, NOBODY, topic, -signal.SIGKILL, **few)
-    run("log(400)", kafka.bootstrap, topic, **spill)
+    run(killed, NOBODY, topic, -signal.SIGKILL, few)
+    run("log(400)", kafka.bootstrap, topic, more=spill)
     came = numbers(read(kafka.bootstrap, topic))
     assert came[:100] == list(range(100))
     assert came == sorted(set(came))

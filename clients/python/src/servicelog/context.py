@@ -17,9 +17,18 @@ current: Final = _bound.get
 """The fields that are bound here; not to be changed."""
 
 
+request_fields: Final[contextvars.ContextVar[dict[str, object] | None]] = contextvars.ContextVar(
+    "servicelog_request", default=None
+)
+"""What `bind` was given while a request is served, in whatever task or thread: for the request's own record."""
+
+
 def bind(**fields: object) -> None:
     """Bind fields until the end of the task, or of the `bound` around; None as a value takes a field away."""
     _bound.set({**_bound.get(), **fields})
+    request = request_fields.get()
+    if request is not None:
+        request.update(fields)
 
 
 @contextmanager

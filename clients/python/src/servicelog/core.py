@@ -28,6 +28,10 @@ class Core:
             settings.service, redact_names=settings.redact_names, redact_emails=settings.redact_emails
         )
 
+    def is_enabled(self, level: str, logger: str) -> bool:
+        """Whether a logger writes records of this level."""
+        return NUMBERS[level] >= self.levels.threshold(logger)
+
     def write(
         self,
         level: object,
@@ -87,8 +91,3 @@ def use(core: Core) -> None:
     before, CURRENT.core = CURRENT.core, core
     CURRENT.generation += 1
     before.sink.close()
-
-
-def is_error_level(level: str) -> bool:
-    """Whether a level is `error` or `fatal`."""
-    return NUMBERS[level] >= NUMBERS["error"]

@@ -15,6 +15,7 @@ _ALSO: Final = {
     "notice": "info",
 }
 _WRITTEN: Final = {name: name for name in NUMBERS} | _ALSO
+_REMEMBERED: Final = 1_024
 ROOT: Final = "*"
 """The name, in levels per logger, of all loggers that have no level of their own."""
 
@@ -50,6 +51,7 @@ class Levels:
     def __init__(self, default: str = "info", by_logger: Mapping[str, str] | None = None) -> None:
         self._configured = {ROOT: number(default)} | {name: number(one) for name, one in (by_logger or {}).items()}
         self._live: dict[str, int] = {}
+        self._thresholds: dict[str, int] = {}
         self.generation = 0
         """Grows with each change; loggers keep their threshold until then."""
 
@@ -58,17 +60,21 @@ class Levels:
         live = {name: number(one) for name, one in by_logger.items()}
         if live != self._live:
             self._live = live
+            self._thresholds = {}
             self.generation += 1
 
     def threshold(self, logger: str) -> int:
         """The number of the lowest level that a logger writes."""
-        levels = self._configured | self._live
-        name = logger
-        while name:
-            if name in levels:
-                return levels[name]
-            name = name.rpartition(".")[0]
-        return levels[ROOT]
+        known = self._thresholds
+        threshold = known.get(logger)
+        if threshold is None:
+            levels, name = self.named(), logger
+            while name not in levels and name:
+                name = name.rpartition(".")[0]
+            threshold = levels[name or ROOT]
+            if len(known) < _REMEMBERED:
+                known[logger] = threshold
+        return threshold
 
     def named(self) -> dict[str, int]:
         """Every name that has a level of its own, with `*` for the rest."""

@@ -5,14 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from servicelog.core import CURRENT
-from servicelog.levels import NUMBERS, written
+from servicelog.levels import written
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-_INFO: Final = NUMBERS["info"]
 
 
 class Logger:
@@ -23,13 +22,11 @@ class Logger:
         fields: of every record that this logger writes.
     """
 
-    __slots__ = ("_fields", "_known", "_threshold", "name")
+    __slots__ = ("_fields", "name")
 
     def __init__(self, name: str = "", fields: Mapping[str, object] | None = None) -> None:
         self.name = name
         self._fields: dict[str, object] = {**({"context": name} if name else {}), **(fields or {})}
-        self._known: tuple[object, int] = (None, -1)
-        self._threshold = 0
 
     def child(self, **fields: object) -> "Logger":
         """A logger of the same name with more fields."""
@@ -37,12 +34,7 @@ class Logger:
 
     def is_enabled(self, level: str) -> bool:
         """Whether records of this level are written."""
-        core = CURRENT.core
-        known, generation = self._known
-        if known is not core or generation != core.levels.generation:
-            self._known = (core, core.levels.generation)
-            self._threshold = core.levels.threshold(self.name)
-        return NUMBERS.get(level, _INFO) >= self._threshold
+        return CURRENT.core.is_enabled(level, self.name)
 
     def trace(self, message: object, /, **fields: object) -> None:
         """Write a record of level trace; `error=` takes an exception, all else are fields."""
