@@ -26,8 +26,16 @@ def core(bootstrap: str, topic: str, **settings: object) -> Core:
     return Core(load({"service": "chat-service", "kafka": bootstrap, "topic": topic, **settings}))
 
 
-def log(core: Core, n: int) -> None:
+def log(core: Core, n: int) -> float:
+    """Log, and return how many seconds it took."""
+    began_s = time.perf_counter()
     core.write("info", "m", {"n": n, "filler": "x" * 100})
+    return time.perf_counter() - began_s
+
+
+def slow(times: list[float]) -> float:
+    """The 99th percentile."""
+    return sorted(times)[len(times) * 99 // 100]
 
 
 def is_accounted(core: Core) -> bool:
@@ -65,19 +73,15 @@ def test_kafka_stopped_and_started_again(
         name: core(bootstrap, topic, when_full=name, spill_folder=str(tmp_path), queue_bytes_max=400_000)
         for name, topic in topics.items()
     }
-    for service in services.values():
-        log(service, 0)
+    with_kafka = [log(service, n) for n in range(1_000) for service in services.values()]
     wait_for(lambda: not any(map(waiting, services.values())), "the first records are sent")
     stopping_kafka.stop()
     for service in services.values():
-        log(service, 1)
+        log(service, 1_000)
     wait_for(lambda: all(one.sink.metrics().kafka_away for one in services.values()), "Kafka is away")
-    took_s: list[float] = []
-    for n in range(2, 5_000):
-        for service in services.values():
-            began_s = time.perf_counter()
-            log(service, n)
-            took_s.append(time.perf_counter() - began_s)
+    without: list[float] = []
+    for n in range(1_001, 5_000):
+        without += [log(service, n) for service in services.values()]
         if n % 250 == 0:
             wait_for(lambda: services["spill"].sink.metrics().queued_bytes < 220_000, "the queue is on disk")
     stopping_kafka.start()
@@ -98,11 +102,12 @@ def test_kafka_stopped_and_started_again(
     assert came["spill"] == list(range(5_001))
     assert states["spill"].spilled_total > 1_000
     assert not list(tmp_path.iterdir()), "no file is left"
-    assert {*range(2, 300)} < {*came["newest"]}
+    assert {*range(1_001, 1_300)} < {*came["newest"]}
     assert {*range(4_500, 5_000)} < {*came["oldest"]}
     for name in ("oldest", "newest"):
         assert states[name].dropped == {"queue_full": 5_001 - len(came[name])}
     said = capsys.readouterr().err
     assert said.count("Kafka is away") == said.count("Kafka is back") == 3
-    assert '"n":2,' in said
-    assert sorted(took_s)[len(took_s) * 99 // 100] < 0.001, "a log call does not wait"
+    assert '"n":1001,' in said
+    # It is 0.02 ms; the bound is for a machine that does other things too. A call that waited for Kafka took seconds.
+    assert slow(without) < 0.001 + 10 * slow(with_kafka)

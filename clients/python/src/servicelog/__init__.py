@@ -8,6 +8,7 @@ with servicelog.bound(requestId=servicelog.new_request_id()):
     log.info("Message stored", roomId="room-375", durationMs=4)
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,12 @@ def configure(
 
         stdlib.install()
         changed = stdlib.apply_levels
-    if loaded.level_url:
+    if "servicelog.level_source" in sys.modules or loaded.level_url:
         from servicelog import level_source  # noqa: PLC0415 - the same
 
-        level_source.start(loaded, CURRENT.core.levels, changed)
+        level_source.stop()
+        if loaded.level_url:
+            level_source.start(loaded, CURRENT.core.levels, changed)
     return loaded
 
 

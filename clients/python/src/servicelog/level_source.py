@@ -118,8 +118,7 @@ _RUNNING: Final["set[LevelSource]"] = set()
 
 
 def start(settings: Settings, target: Levels, changed: Callable[[], None] | None = None) -> None:
-    """Ask for the service's levels from now on, instead of any others."""
-    stop()
+    """Ask for the service's levels from now on."""
     source = LevelSource(settings.level_url, settings.level_every_s, target, changed)
     _RUNNING.add(source)
     source.start()

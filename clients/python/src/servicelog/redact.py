@@ -44,7 +44,8 @@ class Redaction:
         added = tuple(filter(None, (_compared(name) for name in names)))
         self._endings = (*_ENDINGS, *added)
         self._emails = emails
-        self._seen: dict[str, str] = {}
+        self.seen: dict[str, str] = {}
+        """Short texts, as they come, and without their secrets; those that came lately."""
         self._secret: dict[str, bool] = {}
 
     def is_secret(self, name: str) -> bool:
@@ -58,12 +59,10 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """The text without its secrets."""
-        if len(text) < (3 if self._emails else _SECRET_CHARS_MIN):
+        if len(text) < _SECRET_CHARS_MIN and not self._emails:
             return text
-        known = self._seen.get(text)
-        if known is None:
-            known = self._redacted(text)
-            _remember(self._seen, text, known)
+        known = self._redacted(text)
+        _remember(self.seen, text, known)
         return known
 
     def _redacted(self, text: str) -> str:

@@ -181,14 +181,14 @@ class Sender:
         if error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD):
             self.dropped["refused"] += 1
             self._settle(segment)
-            say(f"Kafka refuses a record for good: {error}; it follows")
-            self._console.show(record)
+            say(f"Kafka refuses a record for good, it is dropped: {error.str()}")
+            self._show([record])
             return
         self._returned.append((record, segment))
         if error.code() not in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):  # noqa: SLF001 - its public names
             self._broken = self._broken or error.code() == KafkaError._FATAL or error.fatal()  # noqa: SLF001 - the same
             self._not_before_s = time.monotonic() + _WAIT_AFTER_ERROR_S
-            self._goes_away(str(error))
+            self._goes_away(error.str())
 
     def _settle(self, segment: Segment | None) -> None:
         """A record needs no place any more."""
@@ -204,11 +204,11 @@ class Sender:
     def _on_error(self, error: Any) -> None:  # noqa: ANN401 - the same
         from confluent_kafka import KafkaError  # noqa: PLC0415 - the same
 
-        self._why = str(error)
+        self._why = error.str()
         if error.fatal():
             self._broken = True
         if error.fatal() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the same
-            self._goes_away(str(error))
+            self._goes_away(error.str())
 
     def _look(self) -> None:
         if self.in_flight and time.monotonic() - self._progress_s > _STALLED_S:
@@ -241,6 +241,12 @@ class Sender:
             if self._unkept:
                 return  # the disk is full, or the bound is reached: now the queue fills up
 
+    def _show(self, records: Sequence[bytes]) -> None:
+        """Show records that go nowhere else."""
+        if self._settings.stderr != "never":
+            for record in records:
+                self._console.show(record)
+
     # --- at the end
 
     def _ended(self) -> bool:
@@ -266,9 +272,8 @@ class Sender:
             self._spill.close()
         if lost := [*older, *newer]:
             self.dropped["closed"] += len(lost)
-            say(f"{len(lost)} records did not reach Kafka before the end; they follow")
-            for record in lost:
-                self._console.show(record)
+            say(f"{len(lost)} records did not reach Kafka before the end, and are dropped")
+            self._show(lost)
         self._console.write_out(everything=True)
 
 

@@ -56,6 +56,9 @@ class Values:
 
     def text(self, text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
         """A text: whole, without secrets, cut."""
+        known = self._redaction.seen.get(text)
+        if known is not None:
+            return known
         if not text.isascii():
             text = _whole(text)
         return cut(self._redaction.text(text), chars_max)
@@ -69,6 +72,8 @@ class Values:
 
     def as_text(self, name: str, value: object, chars_max: int) -> str:
         """The text of a member that is a text, whatever its value is."""
+        if type(value) is str:
+            return self.text(value, chars_max)
         if isinstance(value, str):
             return self.text(str.__str__(value), chars_max)
         counted, self._written = self._written, 0
@@ -177,7 +182,7 @@ class Values:
 
     def _str(self, value: object, path: Path) -> str:
         try:
-            return str(value)
+            return str.__str__(str(value))  # not of a class of its own
         except Exception:  # noqa: BLE001 - the same
             return self._unserialisable(value, path)
 
