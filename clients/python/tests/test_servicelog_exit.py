@@ -76,6 +76,40 @@ def test_a_services_own_sigterm_handler_is_left_alone(kafka: KafkaServer, topic:
     assert numbers(read(kafka.bootstrap, topic)) == [0, 1]
 
 
+def test_a_service_under_uvicorn_is_followed_to_its_end(kafka: KafkaServer, topic: str) -> None:
+    program = """
+        import http.client, socket, threading
+        import uvicorn
+        from fastapi import FastAPI
+        from servicelog.asgi import AccessLog
+        servicelog.configure(service="chat-service")
+        api = FastAPI()
+        @api.get("/rooms/{n}")
+        def room(n: int):
+            log(n)
+            if n: raise ValueError("token=SECRET")
+        listening = socket.create_server(("127.0.0.1", 0))
+        def ask():
+            for path in ("/rooms/0", "/rooms/1"):
+                client = http.client.HTTPConnection(*listening.getsockname())
+                client.request("GET", path, headers={"X-Request-ID": path})
+                answer = client.getresponse()
+                assert answer.headers["X-Request-ID"] == path, answer.headers
+            os.kill(os.getpid(), signal.SIGTERM)
+        threading.Thread(target=ask).start()
+        app = AccessLog(api)
+        uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run(sockets=[listening])
+    """
+    done = run(program, kafka.bootstrap, topic, -signal.SIGTERM)
+    records = read(kafka.bootstrap, topic)
+    assert "SECRET" not in done.stderr + json.dumps(records)
+    first, access, second, failed = [one for one in records if not one["context"].startswith(("uvicorn", "asyncio"))]
+    assert (first["requestId"], first["metadata"], access["route"]) == ("/rooms/0", {"n": 0}, "/rooms/{n}")
+    assert (second["requestId"], failed["requestId"], failed["status"]) == ("/rooms/1", "/rooms/1", 500)
+    assert "in room" in failed["error"]["stack"]
+    assert sum("error" in one for one in records) == 1
+
+
 def test_children_of_a_fork_send_their_own_records_and_the_parent_its_own(kafka: KafkaServer, topic: str) -> None:
     program = """
         import multiprocessing
