@@ -68,10 +68,15 @@ def test_kafka_stopped_and_started_again(
     stopping_kafka: KafkaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bootstrap = stopping_kafka.bootstrap
-    topics = {name: make_topic(bootstrap, 1) for name in ("oldest", "newest", "spill")}
+    policies: dict[str, dict[str, object]] = {
+        "oldest": {"when_full": "oldest"},
+        "newest": {"when_full": "newest"},
+        "spill": {"when_full": "spill", "spill_folder": str(tmp_path / "spill")},
+        "small": {"when_full": "spill", "spill_folder": str(tmp_path / "small"), "spill_bytes_max": 200_000},
+    }
+    topics = {name: make_topic(bootstrap, 1) for name in policies}
     services = {
-        name: core(bootstrap, topic, when_full=name, spill_folder=str(tmp_path), queue_bytes_max=400_000)
-        for name, topic in topics.items()
+        name: core(bootstrap, topics[name], queue_bytes_max=400_000, **settings) for name, settings in policies.items()
     }
     with_kafka = [log(service, n) for n in range(1_000) for service in services.values()]
     wait_for(lambda: not any(map(waiting, services.values())), "the first records are sent")
@@ -101,13 +106,15 @@ def test_kafka_stopped_and_started_again(
         assert one[-1] == 5_000
     assert came["spill"] == list(range(5_001))
     assert states["spill"].spilled_total > 1_000
-    assert not list(tmp_path.iterdir()), "no file is left"
-    assert {*range(1_001, 1_300)} < {*came["newest"]}
-    assert {*range(4_500, 5_000)} < {*came["oldest"]}
-    for name in ("oldest", "newest"):
+    assert states["small"].spilled_total > 0
+    assert len(came["small"]) < 5_001, "there is no room for all"
+    assert not list(tmp_path.glob("*/*")), "no file is left"
+    assert {*range(1_001, 2_100)} < {*came["newest"]}
+    assert {*range(3_900, 5_000)} < {*came["oldest"]}
+    for name in ("oldest", "newest", "small"):
         assert states[name].dropped == {"queue_full": 5_001 - len(came[name])}
     said = capsys.readouterr().err
-    assert said.count("Kafka is away") == said.count("Kafka is back") == 3
+    assert said.count("Kafka is away") == said.count("Kafka is back") == 4
     assert '"n":1001,' in said
     # It is 0.02 ms; the bound is for a machine that does other things too. A call that waited for Kafka took seconds.
     assert slow(without) < 0.001 + 10 * slow(with_kafka)

@@ -120,7 +120,7 @@ class Sender:
         self._front.extendleft(reversed(self._returned))
         self._returned.clear()
         for _ in range(_AT_ONCE_RECORDS):
-            if self.in_flight_bytes >= self._window_bytes:
+            if self.in_flight_bytes >= self._window_bytes or self._returned:
                 return
             if not self._front and not self._refill():
                 return
@@ -143,6 +143,9 @@ class Sender:
         return bool(self._front)
 
     def _produce(self, record: bytes, segment: Segment | None) -> bool:
+        """Hand a record to the producer; returns whether there was room for it."""
+        from confluent_kafka import KafkaException  # noqa: PLC0415 - loaded by now
+
         def on_delivery(error: Any, message: Any) -> None:  # noqa: ANN401 - confluent_kafka has no types
             self.in_flight -= 1
             self.in_flight_bytes -= len(record)
@@ -158,10 +161,9 @@ class Sender:
             self._producer.produce(self._settings.topic, record, self._settings.service, on_delivery=on_delivery)
         except BufferError:
             return False
-        except Exception as error:  # noqa: BLE001 - of librdkafka: the record stays, whatever it is
-            self._broken = True
-            self._goes_away(str(error))
-            return False
+        except KafkaException as error:
+            self._refused(record, segment, error.args[0])
+            return True
         self.in_flight += 1
         self.in_flight_bytes += len(record)
         return True
