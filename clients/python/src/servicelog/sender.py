@@ -38,6 +38,7 @@ class Sender:
         self._console = console
         self._window_bytes = window_bytes
         self._producer: Any = None
+        self._refusal: type[Exception] = Exception  # what the producer raises; its module is loaded later
         self._spill: Spill | None = None
         self._front: deque[_Going] = deque()
         self._returned: list[_Going] = []
@@ -105,8 +106,9 @@ class Sender:
     # --- to Kafka
 
     def _connect(self) -> None:
-        from confluent_kafka import Producer  # noqa: PLC0415 - a service's start need not wait for it
+        from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - a service's start need not wait for it
 
+        self._refusal = KafkaException
         try:
             self._producer = Producer(_producer_settings(self._settings, self._on_error))
         except Exception as error:  # noqa: BLE001 - a bad setting must not end the thread: lines go to stderr
@@ -144,7 +146,6 @@ class Sender:
 
     def _produce(self, record: bytes, segment: Segment | None) -> bool:
         """Hand a record to the producer; returns whether there was room for it."""
-        from confluent_kafka import KafkaException  # noqa: PLC0415 - loaded by now
 
         def on_delivery(error: Any, message: Any) -> None:  # noqa: ANN401 - confluent_kafka has no types
             self.in_flight -= 1
@@ -161,7 +162,7 @@ class Sender:
             self._producer.produce(self._settings.topic, record, self._settings.service, on_delivery=on_delivery)
         except BufferError:
             return False
-        except KafkaException as error:
+        except self._refusal as error:
             self._refused(record, segment, error.args[0])
             return True
         self.in_flight += 1
