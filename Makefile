@@ -46,9 +46,10 @@ $(VENV)/.installed: locks/demo.txt pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt clients/python/pyproject.toml
 	@echo "installing $$(grep -c == locks/dev.txt) packages from locks/dev.txt, hashes checked"
 	@$(PIP_LOCKED) -r locks/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable clients/python
 	@touch $@
 
 # One file, for every CPython from 3.11 on; `install` puts it beside a running worker's, not into it.
