@@ -34,7 +34,7 @@ _HEAD = """\
 _SIZES = (Case("120", "", record_bytes=120), replace(BASE, records=500_000), Case("1,500", "", 200_000, 1_500))
 _STREAMS = (Case("5", "", streams=5), Case("5,000", "", streams=5_000))
 _WORKERS = (Case("1 worker", "", spread=True), Case("2 workers", "", spread=True, workers=2))
-_PARTITIONS = tuple(Case(f"{n} partitions", "", 200_000, partitions=n, spread=True) for n in (1, 100, 500))
+_PARTITIONS = tuple(Case(f"{n} partitions", "", 200_000, partitions=n, spread=True) for n in (1, 10, 100, 500))
 _RUNS = 3
 
 
@@ -84,6 +84,7 @@ def _measure(kafka: KafkaServer, url: str, folder: Path, scale: float) -> dict[s
     print("partitions", flush=True)
     memory_mb = [_memory_mb(topic_for(case), url) for case in _PARTITIONS]
     counts = [case.partitions for case in _PARTITIONS]
+    print(*(f"    {count} partitions: {mb:.0f} MB" for count, mb in zip(counts, memory_mb, strict=True)), sep="\n")
     partition_mb, worker_mb = np.polyfit(counts, memory_mb, 1).tolist()
     print("Loki", flush=True)
     loki_us, chunks = zip(*(_loki(topic) for topic in topics[1:]), strict=True)
@@ -92,7 +93,7 @@ def _measure(kafka: KafkaServer, url: str, folder: Path, scale: float) -> dict[s
     return {
         "worker_us": round(base_us, 2),
         "worker_ns_per_byte": round(1_000 * per_byte_us, 2),
-        "stream_us": round(max(many_us - few_us, 0) * batch_records / 4_100, 2),
+        "stream_us": round(max(many_us - few_us, 0) * batch_records / capacity.distinct(5_000, batch_records), 2),
         "batch_records": batch_records,
         "scaling": round(min(alone / together / 2, 1.0), 2),
         "worker_mb": round(worker_mb),
@@ -123,12 +124,11 @@ def _bytes_on_disk(folder: Path, topic: str) -> int:
 
 
 def _loki(topic: Topic) -> tuple[float, float]:
-    """Ship into a new Loki; returns its CPU µs per entry, and what its chunks take as a share of the records."""
+    """Ship into a new Loki; returns its CPU µs per entry, flush and all, and the chunks' share of the records."""
     with tempfile.TemporaryDirectory(prefix="shipper-bench-") as folder, LokiServer(Path(folder)) as loki:
         process = psutil.Process(loki.pid)
         before = cpu_s(process)
         ship(topic, loki.url)
-        us = 1e6 * (cpu_s(process) - before) / topic.case.records
         requests.post(f"{loki.url}/flush", timeout=60).raise_for_status()
         chunks = Path(folder, "data", "chunks")
         last, deadline = -1, time.monotonic() + 60
@@ -138,7 +138,7 @@ def _loki(topic: Topic) -> tuple[float, float]:
                 break
             last = now
             time.sleep(3)
-        return us, last / topic.value_bytes
+        return 1e6 * (cpu_s(process) - before) / topic.case.records, last / topic.value_bytes
 
 
 if __name__ == "__main__":

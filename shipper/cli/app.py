@@ -230,6 +230,8 @@ def capacity(
     utilisation: Annotated[float, typer.Option(min=0.1, max=1, help="Share of a core to plan with.")] = 0.6,
     kafka_retention: Annotated[str, typer.Option(metavar="TIME", help="How long Kafka keeps records.")] = "3d",
     retention: Annotated[str, typer.Option(metavar="TIME", help="How long Loki keeps entries.")] = "90d",
+    kafka_copies: Annotated[int, typer.Option(min=1, help="The topic's replication factor.")] = 3,
+    loki_copies: Annotated[int, typer.Option(min=1, help="The replication factor of Loki's ingesters.")] = 3,
     host_cores: Annotated[int, typer.Option(min=2, help="Cores of a host that runs workers.")] = 8,
     form: Annotated[Literal["table", "json"], typer.Option("--format", help="For people, or for programs.")] = "table",
 ) -> None:
@@ -248,6 +250,8 @@ def capacity(
         utilisation=utilisation,
         kafka_days=duration_s("--kafka-retention", kafka_retention) / 86_400,
         loki_days=duration_s("--retention", retention) / 86_400,
+        kafka_copies=kafka_copies,
+        loki_copies=loki_copies,
         host_cores=host_cores,
     )
     raise typer.Exit(planning.run(load, as_json=form == "json", console=new_console()))

@@ -34,8 +34,8 @@ def moment_ms(option: str, text: str | None, *, now_ms: int) -> int | None:
 
 
 def duration_s(option: str, text: str) -> float:
-    """Return how many seconds `90s`, `15m`, `2h` or `7d` are. Raises ConfigError if it is none of these."""
-    if not (found := _AGO.fullmatch(text)):
+    """Return how many seconds `90s`, `15m`, `2h` or `7d` are. Raises ConfigError if it is none, or zero."""
+    if not (found := _AGO.fullmatch(text)) or not int(found[1]):
         raise ConfigError(f"{option} wants 90s, 15m, 2h or 7d, not {text!r}")
     return int(found[1]) * _UNIT_MS[found[2]] / 1_000
 

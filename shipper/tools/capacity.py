@@ -12,8 +12,8 @@ from typing import Any
 
 _DAY_S = 86_400
 _US, _MB, _GB = 1_000_000, 1_000_000, 1_000_000_000
-_STREAMS_MAX, _LINE_BYTES_MAX = 5_000, 262_144
-"""Loki's limits by default: streams of a tenant, bytes of a line."""
+_STREAMS_MAX, _LINE_BYTES_MAX, _RATE_BYTES_MAX = 5_000, 262_144, 4 * 1024 * 1024
+"""Loki's limits by default: streams of a tenant, bytes of a line, bytes/s of a tenant."""
 _TRIED_WORKERS = 2
 _WORKERS_SPARE = 1
 """Cores of a host that are left to its system, the supervisor, and librdkafka's threads."""
@@ -124,7 +124,7 @@ class Plan:
 def plan(load: Load, constants: Constants) -> Plan:
     """Work out what a load needs."""
     size, average = load.record_bytes, load.records_per_s
-    streams_in_batch = min(load.streams, constants.batch_records)
+    streams_in_batch = distinct(load.streams, constants.batch_records)
     worker_us = constants.worker_us + constants.worker_ns_per_byte * size / 1_000
     worker_us += constants.stream_us * streams_in_batch / constants.batch_records
     catching_up = average * (1 + load.outage_s / load.catch_up_s)
@@ -132,7 +132,7 @@ def plan(load: Load, constants: Constants) -> Plan:
     per_core = load.utilisation * _US / worker_us
     per_worker = per_core if busiest <= per_core else per_core * constants.scaling
     workers = max(1, math.ceil(busiest / per_worker))
-    hosts = max(2, math.ceil(workers / max(load.host_cores - _WORKERS_SPARE, 1)))
+    hosts = math.ceil(workers / max(load.host_cores - _WORKERS_SPARE, 1)) + 1
     partitions = workers * 2 if workers > 1 else 4
     memory_mb = constants.worker_mb + constants.partition_kb * math.ceil(partitions / workers) / 1_000
     bytes_per_s = average * size
@@ -146,10 +146,10 @@ def plan(load: Load, constants: Constants) -> Plan:
     stored = bytes_per_s * _DAY_S * constants.chunk
     figures = (
         Figure("busiest", busiest, "records/s", _busiest_why(load, catching_up)),
-        Figure("cpu_per_record", worker_us, "µs", f"{size:,.0f} bytes, {streams_in_batch:,} streams in a batch"),
+        Figure("cpu_per_record", worker_us, "µs", f"{size:,.0f} bytes, {streams_in_batch:,.0f} streams in a batch"),
         Figure("workers", workers, "", f"{per_worker:,.0f} records/s each, at {load.utilisation:.0%} of a core"),
         Figure("partitions", partitions, "", "two to a worker, so that workers can be doubled"),
-        Figure("hosts", hosts, "", f"{load.host_cores} cores each, one of them spare; two at least, for one may fail"),
+        Figure("hosts", hosts, "", f"{load.host_cores} cores each, one of them spare; and one host that may fail"),
         Figure("worker_memory", memory_mb, "MB", f"{math.ceil(partitions / workers)} partitions each"),
         Figure("memory", memory_mb * workers, "MB", "all workers"),
         Figure("network_in", bytes_per_s * constants.lz4 / _MB, "MB/s", f"lz4: {constants.lz4:.0%} of the records"),
@@ -166,6 +166,11 @@ def plan(load: Load, constants: Constants) -> Plan:
         Figure("s3", stored * load.loki_days / _GB, "GB", f"{load.loki_days:g} days"),
     )
     return Plan(load, figures, tuple(_warnings(load, workers)))
+
+
+def distinct(streams: int, records: int) -> float:
+    """Return how many of so many streams are in a batch of so many records, where all are as busy."""
+    return streams * -math.expm1(records * math.log1p(-1 / streams)) if streams > 1 else 1.0
 
 
 def _busiest_why(load: Load, catching_up: float) -> str:
@@ -186,6 +191,10 @@ def _warnings(load: Load, workers: int) -> list[str]:
         )
     if load.record_bytes > _LINE_BYTES_MAX:
         found.append("Loki refuses lines of more than 256 KiB by default: such records become dead letters")
+    if load.records_per_s * load.record_bytes * load.peak > _RATE_BYTES_MAX:
+        found.append(
+            "Loki takes 4 MB/s of a tenant and 3 MB/s of a stream by default: ingestion_rate_mb, per_stream_rate_limit"
+        )
     if workers > _TRIED_WORKERS:
         found.append("more than two workers at once were not measured: what more of them do together is arithmetic")
     return found
