@@ -22,7 +22,7 @@ export class Delivery {
   readonly #console: Console;
   readonly #spill: Spill | undefined;
   readonly #latencies = new Durations();
-  readonly #dropped = { refused: 0, closed: 0 };
+  readonly #dropped = { queue_full: 0, spill_full: 0, refused: 0, closed: 0 };
   #going: Buffer[] = []; // what has left the queue, or was read from disk, and is not in Kafka
   #fromDisk = false; // where those came from
   #goingBytes = 0; // in the queue's bound; 0 for those that are on disk as well
@@ -60,7 +60,7 @@ export class Delivery {
       this.#console.show(record);
       return;
     }
-    this.#queue.put(record, this.#goingBytes);
+    this.#dropped[this.#diskFull ? "spill_full" : "queue_full"] += this.#queue.put(record, this.#goingBytes);
     this.#pumpSoon();
     if (this.#spill && this.#queue.bytes * 2 > this.#settings.queueBytesMax) this.#keepSoon();
     const { stderr } = this.#settings;
@@ -69,7 +69,6 @@ export class Delivery {
 
   metrics(): Metrics {
     const going = this.#going.length;
-    const dropped = { ...this.#dropped, [this.#diskFull ? "spill_full" : "queue_full"]: this.#queue.dropped };
     return {
       logged: this.#logged,
       sent: this.#sent,
@@ -78,7 +77,7 @@ export class Delivery {
       spilled: (this.#spill?.records ?? 0) + (this.#fromDisk ? going : 0),
       spilledTotal: this.#spilledTotal,
       takenOver: this.#takenOver,
-      dropped: Object.fromEntries(Object.entries(dropped).filter(([, number]) => number > 0)),
+      dropped: Object.fromEntries(Object.entries(this.#dropped).filter(([, number]) => number > 0)),
       kafkaAway: this.#away,
       latencyMs: this.#latencies.summary(),
     };

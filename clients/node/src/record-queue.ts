@@ -7,7 +7,6 @@ export class RecordQueue {
   #records: (Buffer | undefined)[] = [];
   #first = 0;
   bytes = 0;
-  dropped = 0;
 
   constructor(bytesMax: number, dropOldest: boolean) {
     this.#bytesMax = bytesMax;
@@ -18,16 +17,17 @@ export class RecordQueue {
     return this.#records.length - this.#first;
   }
 
-  /** Put the newest record, beside so many bytes that are on their way; returns whether it is in the queue now. */
-  put(record: Buffer, bytesElsewhere: number): boolean {
+  /** Put the newest record, beside so many bytes that are on their way; returns how many records there is no room for. */
+  put(record: Buffer, bytesElsewhere: number): number {
+    let dropped = 0;
     while (this.bytes + bytesElsewhere + record.length > this.#bytesMax) {
-      this.dropped += 1;
-      if (!this.#dropOldest || this.length === 0) return false;
+      dropped += 1;
+      if (!this.#dropOldest || this.length === 0) return dropped;
       this.shift(1);
     }
     this.#records.push(record);
     this.bytes += record.length;
-    return true;
+    return dropped;
   }
 
   /** The oldest records, at least one if there is one; they stay until `shift`. */

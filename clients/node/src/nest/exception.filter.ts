@@ -4,6 +4,7 @@ import { type ArgumentsHost, Catch, HttpException } from "@nestjs/common";
 import { BaseExceptionFilter } from "@nestjs/core";
 import { isWritten, theCore } from "../core.js";
 import { isError } from "../values.js";
+import { type Routed, routeOf } from "./route.js";
 
 const LOGGER = "exceptions";
 
@@ -26,10 +27,10 @@ export class ExceptionFilter extends BaseExceptionFilter {
 function fieldsOf(exception: unknown, status: number, host: ArgumentsHost): Record<string, unknown> {
   const fields = { context: LOGGER, event: "exception", status };
   if (host.getType() !== "http") return { ...fields, error: exception };
-  const { method, route } = host.switchToHttp().getRequest<{ method: string; route?: { path?: unknown } }>();
-  const request = { ...fields, method, route: typeof route?.path === "string" ? route.path : undefined };
-  if (status >= 500 || !isError(exception)) return { ...request, error: exception };
-  return { ...request, reason: exception.constructor.name };
+  const request = host.switchToHttp().getRequest<Routed & { method: string }>();
+  const inRequest = { ...fields, method: request.method, route: routeOf(request) };
+  if (status >= 500 || !isError(exception)) return { ...inRequest, error: exception };
+  return { ...inRequest, reason: exception.constructor.name };
 }
 
 function messageOf(exception: unknown): unknown {

@@ -16,6 +16,7 @@ import { ExceptionFilter } from "./exception.filter.js";
 import { NestLogger } from "./logger.service.js";
 import { PerformanceInterceptor } from "./performance.interceptor.js";
 import { RequestMiddleware } from "./request.middleware.js";
+import { EVERYWHERE } from "./route.js";
 
 export interface LoggerModuleOptions extends Partial<Settings> {
   /** How often the handlers' percentiles are written; 0: never. A minute by default. */
@@ -54,7 +55,7 @@ export class LoggerModule implements NestModule, OnApplicationShutdown {
   }
 
   configure(consumer: MiddlewareConsumer): void {
-    consumer.apply(RequestMiddleware).forRoutes({ path: "{*path}", method: RequestMethod.ALL });
+    consumer.apply(RequestMiddleware).forRoutes({ path: EVERYWHERE, method: RequestMethod.ALL });
   }
 
   /** The last thing that the service does: deliver what there is. */

@@ -4,6 +4,7 @@ import type { CallHandler, ExecutionContext, NestInterceptor, OnModuleDestroy } 
 import { finalize, type Observable } from "rxjs";
 import { isWritten, theCore } from "../core.js";
 import { Durations, type Percentiles } from "../metrics.js";
+import { type Routed, routeOf } from "./route.js";
 
 const LOGGER = "performance";
 const ROUTES_MAX = 1_000;
@@ -57,8 +58,8 @@ export class PerformanceInterceptor implements NestInterceptor, OnModuleDestroy 
   #nameOf(context: ExecutionContext): [string, string] {
     const handler = `${context.getClass().name}.${context.getHandler().name}`;
     if (context.getType() !== "http") return [context.getType().toUpperCase(), handler];
-    const { method, baseUrl, route } = context.switchToHttp().getRequest<HttpRequest>();
-    return [method, typeof route?.path === "string" ? `${baseUrl ?? ""}${route.path}` : handler];
+    const request = context.switchToHttp().getRequest<HttpRequest>();
+    return [request.method, routeOf(request) ?? handler];
   }
 
   #add(method: string, route: string, timeMs: number): void {
@@ -73,8 +74,6 @@ export class PerformanceInterceptor implements NestInterceptor, OnModuleDestroy 
   }
 }
 
-interface HttpRequest {
+interface HttpRequest extends Routed {
   method: string;
-  baseUrl?: string;
-  route?: { path?: unknown };
 }

@@ -6,11 +6,10 @@ import type { NestMiddleware } from "@nestjs/common";
 import { only, REQUEST_ID, takenOver } from "../context.js";
 import { isWritten, theCore } from "../core.js";
 import { rounded } from "../metrics.js";
+import { type Routed, routeOf } from "./route.js";
 
-interface Request extends IncomingMessage {
+interface Request extends IncomingMessage, Routed {
   originalUrl?: string;
-  baseUrl?: string;
-  route?: { path?: unknown };
 }
 
 const LOGGER = "access";
@@ -52,7 +51,7 @@ function tell(request: Request, response: ServerResponse, durationMs: number, by
   const core = theCore();
   if (!isWritten(core, level, LOGGER)) return;
   const { method = "" } = request;
-  const route = template(request);
+  const route = routeOf(request);
   const [path = ""] = (request.originalUrl ?? request.url ?? "").split("?", 1);
   core.write(level, `${method} ${route ?? path} ${finished ? status : "no response"}`, {
     context: LOGGER,
@@ -64,10 +63,6 @@ function tell(request: Request, response: ServerResponse, durationMs: number, by
     client: request.socket.remoteAddress,
     ...(route === undefined && { path }),
   });
-}
-
-function template({ baseUrl = "", route }: Request): string | undefined {
-  return typeof route?.path === "string" ? baseUrl + route.path : undefined;
 }
 
 function sizeOf(chunk: unknown): number {
