@@ -45,5 +45,6 @@ for (let round = 0; round < ROUNDS; round += 1) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
-for (const [name, callUs] of Object.entries(best)) console.log(`${name.padEnd(36)} ${callUs.toFixed(2).padStart(7)} µs`);
+for (const [name, callUs] of Object.entries(best))
+  console.log(`${name.padEnd(36)} ${callUs.toFixed(2).padStart(7)} µs`);
 process.exit(0);

@@ -98,9 +98,11 @@ describe("delivery", () => {
     link.fails = () => {
       throw new Error("away");
     };
-    send(first, numbers(600));
-    await until(() => first.metrics().spilled > 0 && link.attempts.length > 0, "some on disk and some on their way");
-    send(first, numbers(300, 600));
+    send(first, numbers(10));
+    await until(() => link.attempts.length > 0, "some on their way");
+    send(first, numbers(600, 10));
+    await until(() => first.metrics().spilled > 0, "some on disk");
+    send(first, numbers(290, 610));
     await first.close(0);
     expect(first.metrics()).toMatchObject({ dropped: {} });
 
