@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PIP_LOCKED := $(PIP) install --require-hashes
-NOT_REAL := not kafka and not loki and not prometheus and not nginx and not chromium and not slow
+NOT_REAL := not kafka and not loki and not prometheus and not nginx and not chromium and not node and not slow
 
 .PHONY: help
 help: ## lists the targets
@@ -86,6 +86,30 @@ parts-if-possible: install-dev
 test: parts-if-possible ## runs the whole suite against the real servers
 	@$(BIN)/pytest -n 2 --dist worksteal --durations=5 $(ARGS)
 
+.PHONY: test-node
+test-node: parts-if-possible ## runs the tests of clients/node and examples/nest-gateway, which `make test` runs too
+	@$(BIN)/pytest tests/integration/test_node.py $(ARGS)
+
+.PHONY: install-node
+install-node: node_modules/.installed ## installs what the TypeScript needs, from package-lock.json
+	@:
+
+node_modules/.installed: package-lock.json package.json clients/node/package.json examples/nest-gateway/package.json
+	@echo "installing $$(grep -c '"integrity"' package-lock.json) packages, less those of other platforms, from package-lock.json, hashes checked"
+	@npm ci --ignore-scripts --loglevel=error >/dev/null
+	@touch $@
+
+# What is in TypeScript can be checked only where Node is: `make test` says in capitals that it is missing.
+WITH_NODE = if command -v npm >/dev/null; then $(MAKE) $(1); else echo "NODE IS MISSING: THE TYPESCRIPT IS NOT CHECKED"; fi
+
+.PHONY: lint-node types-node
+lint-node: install-node
+	@node_modules/.bin/biome check --error-on-warnings .
+
+types-node: install-node
+	@node_modules/.bin/tsc --build
+	@node_modules/.bin/tsc -p clients/node/test/tsconfig.json
+
 .PHONY: test-fast
 test-fast: install-dev ## runs what needs no real server, in under 30 seconds
 	@$(BIN)/pytest -q -n 3 -m "$(NOT_REAL)" $(ARGS)
@@ -121,6 +145,7 @@ check: lint types contracts ## runs lint, types and contracts
 lint: install-dev ## checks style and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(call WITH_NODE,lint-node)
 
 .PHONY: format
 format: install-dev ## formats the code and mends what can be mended
@@ -130,6 +155,7 @@ format: install-dev ## formats the code and mends what can be mended
 .PHONY: types
 types: install-dev ## checks the types, strictly
 	@$(BIN)/mypy
+	@$(call WITH_NODE,types-node)
 
 .PHONY: contracts
 contracts: install-dev ## checks which module may import which
@@ -155,4 +181,5 @@ lock: install ## writes the lock files anew from pyproject.toml and locks/build.
 .PHONY: clean
 clean: ## removes .venv and what the tools left; the cache of real servers stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks .pytest_cache dist native/target
+	@rm -rf node_modules clients/node/dist examples/nest-gateway/dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,7 @@ _PART_OF_FIXTURE = {
     "prometheus": "prometheus",
     "nginx_sink": "nginx",
     "chromium": "chromium",
+    "node": "node",
 }
 _PARTS = tuple(_PART_OF_FIXTURE.values())
 _RAN, _MISSING = "real part", "missing real part"

@@ -20,6 +20,7 @@ from typing import ClassVar
 from shipper.errors import CannotStartError
 
 _JAVA_VERSION_MIN = 17
+_NODE_VERSION_MIN = (20, 19)
 _SYSTEM_FOLDERS = "/usr/sbin:/usr/local/sbin"  # Debian puts nginx there, where a user's PATH may not reach
 
 
@@ -128,9 +129,10 @@ PARTS: dict[str, Part] = {
         PackagedPart("nginx", ("nginx",), ("nginx-light",)),
         # Without a font a screenshot shows boxes.
         PackagedPart("chromium", ("chromium", "chromium-browser", "google-chrome"), ("chromium", "fonts-dejavu-core")),
+        PackagedPart("node", ("node",), ("nodejs", "npm")),
     )
 }
-DEFAULT_PARTS = ("loki", "kafka", "prometheus", "nginx", "chromium")
+DEFAULT_PARTS = ("loki", "kafka", "prometheus", "nginx", "chromium", "node")
 """What tests and benchmarks use; logcli is for people."""
 
 
@@ -145,10 +147,13 @@ def cache_dir() -> Path:
 def where(part: Part) -> Path:
     """Return where a part lies: its program, or its folder when it has none. Never builds.
 
-    Raises: PartMissingError, also when Kafka is there and the Java that it needs is not.
+    Raises: PartMissingError, also when Kafka is there and the Java that it needs is not, and when Node is too old.
     """
     if isinstance(part, PackagedPart):
-        return _where_on_path(part)
+        found = _where_on_path(part)
+        if part.name == "node":
+            _check_node(found)
+        return found
     whole = part.folder / part.program if part.program else part.folder
     if not whole.exists():
         command = f"{sys.executable} -m shipper.devstack.fetch {part.name}"
@@ -200,6 +205,18 @@ def _java_version(program: str) -> int:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     match = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     return int(match[1]) if match else 0
+
+
+def _check_node(program: Path) -> None:
+    wanted = ".".join(map(str, _NODE_VERSION_MIN))
+    way_out = f"Put a Node of version {wanted} or newer on the PATH, with its npm."
+    if shutil.which("npm") is None:
+        raise PartMissingError("node", "there is no `npm` on the PATH", way_out)
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    match = re.match(r"v(\d+)\.(\d+)", done.stdout)
+    if match is None or (int(match[1]), int(match[2])) < _NODE_VERSION_MIN:
+        why = f"clients/node needs Node {wanted}, and {program} is {done.stdout.strip() or 'of an unknown version'}"
+        raise PartMissingError("node", why, way_out)
 
 
 def _where_on_path(part: PackagedPart) -> Path:

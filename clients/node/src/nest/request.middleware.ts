@@ -1,0 +1,71 @@
+// Around each request: its ID is bound, returned, and one access line is written when the response is over.
+
+import { AsyncResource } from "node:async_hooks";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { NestMiddleware } from "@nestjs/common";
+import { only, REQUEST_ID, takenOver } from "../context.js";
+import { isWritten, theCore } from "../core.js";
+import { rounded } from "../metrics.js";
+import { type Routed, routeOf } from "./route.js";
+
+interface Request extends IncomingMessage, Routed {
+  originalUrl?: string;
+}
+
+const LOGGER = "access";
+
+/**
+ * Binds `requestId` (of X-Request-ID, else of traceparent, else a UUIDv7) and `traceId` for all that the request begins.
+ *
+ * The access line is of level info, warn where the status is 4xx or the client went away, error where it is 5xx. It has
+ * `method`, `route` (the template; where no route fits, `metadata.path`), `status`, `durationMs`, and in `metadata` the
+ * body's `bytes` and the `client`'s address. The query is not written.
+ */
+export class RequestMiddleware implements NestMiddleware {
+  use(request: Request, response: ServerResponse, next: () => void): void {
+    const startMs = performance.now();
+    const fields = takenOver(request.headers);
+    response.setHeader(REQUEST_ID, fields.requestId);
+    only(fields, () => {
+      let bytes = 0;
+      const counted =
+        <Args extends unknown[], Result>(write: (...args: Args) => Result) =>
+        (...args: Args): Result => {
+          bytes += sizeOf(args[0]);
+          return write.apply(response, args);
+        };
+      response.write = counted(response.write) as typeof response.write;
+      response.end = counted(response.end) as typeof response.end;
+      // The event comes from the socket, outside of the request: what is bound by then is taken along.
+      const over = (): void => tell(request, response, rounded(performance.now() - startMs), bytes);
+      response.once("close", AsyncResource.bind(over));
+      next();
+    });
+  }
+}
+
+function tell(request: Request, response: ServerResponse, durationMs: number, bytes: number): void {
+  const status = response.headersSent ? response.statusCode : undefined;
+  const finished = response.writableFinished;
+  const level = (status ?? 0) >= 500 ? "error" : (status ?? 0) >= 400 || !finished ? "warn" : "info";
+  const core = theCore();
+  if (!isWritten(core, level, LOGGER)) return;
+  const { method = "" } = request;
+  const route = routeOf(request);
+  const [path = ""] = (request.originalUrl ?? request.url ?? "").split("?", 1);
+  core.write(level, `${method} ${route ?? path} ${finished ? status : "no response"}`, {
+    context: LOGGER,
+    method,
+    route,
+    status,
+    durationMs,
+    bytes,
+    client: request.socket.remoteAddress,
+    ...(route === undefined && { path }),
+  });
+}
+
+function sizeOf(chunk: unknown): number {
+  if (typeof chunk === "string") return Buffer.byteLength(chunk);
+  return ArrayBuffer.isView(chunk) ? chunk.byteLength : 0;
+}
