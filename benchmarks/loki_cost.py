@@ -15,7 +15,7 @@ from shipper.devstack.loki import LokiServer
 
 SETTINGS = (
     (),
-    ("loki.request_bytes_max=262144",),
+    ("loki.request_bytes_max=524288",),
     ("loki.request_bytes_max=8388608",),
     ("loki.in_flight_max=1",),
     ("loki.in_flight_max=8",),
