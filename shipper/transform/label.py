@@ -125,12 +125,14 @@ class Labeller:
     def _groups(self, distinct: pl.DataFrame) -> list[_Group]:
         """Return what becomes of each combination; those that were seen before are known."""
         rows: list[tuple[str | None, ...]] = distinct.rows()
-        if not self._known.keys() >= set(rows):
+        is_new = [row not in self._known for row in rows]
+        if any(is_new):
             if self._known_bytes > _KNOWN_BYTES_MAX:
                 self._known.clear()
-                self._known_bytes = 0
-            self._known_bytes += len(rows) * _KNOWN_BYTES + int(distinct.estimated_size())
-            self._known.update(zip(rows, self._work_out(distinct), strict=True))
+                self._known_bytes, is_new = 0, [True] * len(rows)
+            new = distinct.filter(pl.Series(is_new))
+            self._known_bytes += len(new) * _KNOWN_BYTES + int(new.estimated_size())
+            self._known.update(zip(new.rows(), self._work_out(new), strict=True))
         return list(map(self._known.__getitem__, rows))
 
     def _work_out(self, distinct: pl.DataFrame) -> Iterator[_Group]:
