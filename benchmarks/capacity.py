@@ -20,6 +20,7 @@ import typer
 from benchmarks.cases import BASE, Case
 from benchmarks.end_to_end import Topic, fill_topic, run_pair, settings_for, ship
 from benchmarks.measured import Usage, cpu_s
+from shipper import native
 from shipper.devstack.kafka import KafkaServer
 from shipper.devstack.loki import LokiServer
 from shipper.devstack.nginx import NginxSink
@@ -53,7 +54,8 @@ def main(
         measured = _measure(kafka, sink.url, Path(folder), scale)
     document = tomllib.loads(CONSTANTS.read_text(encoding="utf-8"))
     head = _HEAD.format(
-        when=time.strftime("%Y-%m-%d", time.gmtime()), how=f"{psutil.cpu_count()} cores, scale {scale:g}"
+        when=time.strftime("%Y-%m-%d", time.gmtime()),
+        how=f"{psutil.cpu_count()} cores, scale {scale:g}, native code: {native.describe(wanted=True)}",
     )
     tables = {"measured": measured, "assumed": document["assumed"]}
     text = head + "".join(
