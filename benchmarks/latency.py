@@ -150,7 +150,9 @@ def measure_idle(supervisor: psutil.Process, seconds: float) -> Idle:
     """See what CPU time the processes take while nothing comes."""
     time.sleep(_SETTLE_S)
     workers = [child for child in supervisor.children() if child.cpu_times().user > 0.2]
+    if not workers:
+        raise NotMeasuredError("no worker was found whose idling could be measured")
     before = [cpu_s(process) for process in (supervisor, *workers)]
     time.sleep(seconds)
     used = [(cpu_s(process) - was) / seconds for process, was in zip((supervisor, *workers), before, strict=True)]
-    return Idle(worker=max(used[1:], default=0.0), supervisor=used[0])
+    return Idle(worker=max(used[1:]), supervisor=used[0])
