@@ -32,10 +32,10 @@ _HEAD = """\
 # What one thing costs. `python -m benchmarks.capacity --write` measures the first table anew, and writes this file:
 # {when}, {how}.
 """
-_SIZES = (Case("120", "", record_bytes=120), replace(BASE, records=500_000), Case("1,500", "", 200_000, 1_500))
-_STREAMS = (Case("5", "", streams=5), Case("5,000", "", streams=5_000))
-_WORKERS = (Case("1 worker", "", spread=True), Case("2 workers", "", spread=True, workers=2))
-_PARTITIONS = tuple(Case(f"{n} partitions", "", 200_000, partitions=n, spread=True) for n in (1, 10, 100, 500))
+_SIZES = (Case("120", record_bytes=120), replace(BASE, records=500_000), Case("1,500", 200_000, 1_500))
+_STREAMS = (Case("5", streams=5), Case("5,000", streams=5_000))
+_WORKERS = (Case("1 worker", spread=True), Case("2 workers", spread=True, workers=2))
+_PARTITIONS = tuple(Case(f"{n} partitions", 200_000, partitions=n, spread=True) for n in (1, 10, 100, 500))
 _RUNS = 3
 
 

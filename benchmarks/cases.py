@@ -37,7 +37,6 @@ class Case:
 
     Attributes:
         name: unique.
-        group: what is varied.
         records: how many a run ships; fewer of larger ones, so that every run takes seconds.
         record_bytes: the size that records are brought to; 0 for as they are made.
         streams: distinct label sets; 0 for as they are made (17).
@@ -52,7 +51,6 @@ class Case:
     """
 
     name: str
-    group: str
     records: int = 500_000
     record_bytes: int = 0
     streams: int = 0
@@ -100,24 +98,24 @@ class Case:
         )
 
 
-BASE = Case("base", "base", pairs=5, records=1_000_000)
+BASE = Case("base", pairs=5, records=1_000_000)
 CASES = (
     BASE,
-    Case("base, without native code", "base", settings=("workers.native=false",), pairs=5, records=1_000_000),
-    Case("120 bytes", "record size", record_bytes=120),
-    Case("1,500 bytes", "record size", record_bytes=1_500, records=200_000),
-    Case("16 KB", "record size", record_bytes=16_384, records=20_000),
-    Case("1 partition", "partitions", partitions=1),
-    Case("16 partitions", "partitions", partitions=16, spread=True),
-    Case("5 streams", "streams", streams=5),
-    Case("200 streams", "streams", streams=200),
-    Case("5,000 streams", "streams", streams=5_000),
-    Case("1 % malformed", "malformed", malformed=0.01),
-    Case("50 % malformed", "malformed", malformed=0.5, records=200_000),
-    Case("no compression", "compression", compression="none"),
-    Case("zstd", "compression", compression="zstd"),
-    Case("2 filters, 3 redactions", "rules", rules=True),
-    Case("2 workers", "workers", workers=2, spread=True),
+    Case("base, without native code", settings=("workers.native=false",), pairs=5, records=1_000_000),
+    Case("120 bytes", record_bytes=120),
+    Case("1,500 bytes", record_bytes=1_500, records=200_000),
+    Case("16 KB", record_bytes=16_384, records=20_000),
+    Case("1 partition", partitions=1),
+    Case("16 partitions", partitions=16, spread=True),
+    Case("5 streams", streams=5),
+    Case("200 streams", streams=200),
+    Case("5,000 streams", streams=5_000),
+    Case("1 % malformed", malformed=0.01),
+    Case("50 % malformed", malformed=0.5, records=200_000),
+    Case("no compression", compression="none"),
+    Case("zstd", compression="zstd"),
+    Case("2 filters, 3 redactions", rules=True),
+    Case("2 workers", workers=2, spread=True),
 )
 
 

@@ -27,7 +27,7 @@ from shipper.process.spawn import SharedDescriptor
 from shipper.settings import Kafka, Settings
 
 _WARM_UPS = 1
-_COUNTED = ("delivered", "filtered", "batches", "pushes", "bytes_out", "prepare_ns")
+_COUNTED = ("delivered", "filtered", "bytes_out")
 _TOPIC_COMPRESSION = {"none": "uncompressed"}
 
 
@@ -55,10 +55,7 @@ class Pair:
     bare: Usage
     worker: Usage
     """Of all workers together: CPU time is their sum, memory that of the largest, wall time the longest."""
-    batches: int
-    pushes: int
     bytes_out: int
-    prepare_ns: int
 
     @property
     def ratio(self) -> float:
@@ -158,7 +155,7 @@ def run_pair(topic: Topic, url: str, overrides: Sequence[str] = (), *, worker_fi
         (worker, total), bare = _ship(settings, topic.case), measure(*bare_arguments)
     else:
         bare, (worker, total) = measure(*bare_arguments), _ship(settings, topic.case)
-    return Pair(bare, worker, *(total[name] for name in ("batches", "pushes", "bytes_out", "prepare_ns")))
+    return Pair(bare, worker, total["bytes_out"])
 
 
 def run_pairs(
@@ -191,13 +188,9 @@ class Figures:
 
     ratio: Spread
     worker_us: Spread
-    kernel_us: Spread
-    prepare_us: Spread
     bare_us: Spread
     rss_mb: Spread
     records_per_s: Spread
-    records_per_batch: Spread
-    bytes_per_push: Spread
 
 
 def summarise(case: Case, pairs: Sequence[Pair]) -> Figures:
@@ -209,11 +202,7 @@ def summarise(case: Case, pairs: Sequence[Pair]) -> Figures:
     return Figures(
         ratio=Spread.of([pair.ratio for pair in pairs]),
         worker_us=per_record(lambda pair: pair.worker.cpu_s),
-        kernel_us=per_record(lambda pair: pair.worker.system_s),
-        prepare_us=per_record(lambda pair: pair.prepare_ns / 1e9),
         bare_us=per_record(lambda pair: pair.bare.cpu_s),
         rss_mb=Spread.of([pair.worker.rss_peak_bytes / 1e6 for pair in pairs]),
         records_per_s=Spread.of([case.records / pair.worker.wall_s for pair in pairs]),
-        records_per_batch=Spread.of([case.records / pair.batches for pair in pairs]),
-        bytes_per_push=Spread.of([pair.bytes_out / pair.pushes for pair in pairs]),
     )
