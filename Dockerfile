@@ -22,7 +22,8 @@ RUN python -m venv /opt/tools \
 
 COPY pyproject.toml README.md LICENSE ./
 COPY shipper shipper
-RUN /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheel . \
+COPY clients/python clients/python
+RUN /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheel . ./clients/python \
     && pip --python /opt/shipper/bin/python install --no-deps --no-index wheel/*.whl \
     && /opt/shipper/bin/python -m compileall -q /opt/shipper/lib
 

@@ -31,7 +31,7 @@ install: $(VENV)/.installed ## makes .venv with `shipper` in it, from the hashed
 install-dev: $(VENV)/.installed-dev ## adds what tests, linters and benchmarks need
 	@:
 
-$(VENV)/.installed: locks/demo.txt pyproject.toml
+$(VENV)/.installed: locks/demo.txt pyproject.toml clients/python/pyproject.toml
 	@if ! $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 		if [ -z "$(PYTHON)" ]; then \
 			echo "shipper needs Python 3.11 or newer, with its venv module: none of python3.13, python3.12, python3.11, python3 is one." >&2; \
@@ -43,13 +43,12 @@ $(VENV)/.installed: locks/demo.txt pyproject.toml
 	fi
 	@echo "installing $$(grep -c == locks/demo.txt) packages from locks/demo.txt, hashes checked"
 	@$(PIP_LOCKED) -r locks/demo.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --no-deps --no-build-isolation --editable . --editable clients/python
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt clients/python/pyproject.toml
+$(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
 	@echo "installing $$(grep -c == locks/dev.txt) packages from locks/dev.txt, hashes checked"
 	@$(PIP_LOCKED) -r locks/dev.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable clients/python
 	@touch $@
 
 # One file, for every CPython from 3.11 on; `install` puts it beside a running worker's, not into it.

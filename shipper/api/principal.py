@@ -1,0 +1,33 @@
+"""Who asks, and what they may see: what every call of the log API is made on behalf of."""
+
+from enum import IntEnum
+
+import msgspec
+
+
+class Role(IntEnum):
+    """What somebody may do; each may do what those below it may."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    ADMIN = 3
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Somebody who proved who they are.
+
+    Attributes:
+        name: of the person or program, as it stands in the audit.
+        role: what they may do.
+        services: the services whose logs they may see; None: of all.
+        environments: the environments whose logs they may see; None: of all.
+        tenant: Loki's tenant that they are bound to; empty: the one of the configuration.
+        token: what rate limits count by: the prefix of a token, or issuer and subject of a JWT.
+    """
+
+    name: str
+    role: Role
+    services: frozenset[str] | None = None
+    environments: frozenset[str] | None = None
+    tenant: str = ""
+    token: str = ""
