@@ -6,8 +6,12 @@ import msgspec
 
 
 class Role(IntEnum):
-    """What somebody may do; each may do what those below it may."""
+    """What somebody may do; each may do what those below it may.
 
+    `SERVICE` is for the library within a service: it may ask for the levels of its services, and read nothing.
+    """
+
+    SERVICE = 0
     VIEWER = 1
     OPERATOR = 2
     ADMIN = 3

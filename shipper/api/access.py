@@ -1,0 +1,237 @@
+"""Who may come in: everything is refused but the open paths, until somebody has proved who they are.
+
+    request ─▶ AccessMiddleware: credential ─▶ Authenticator ─▶ Principal ─▶ rate limit ─▶ the app ─▶ audit
+                     │ 401, 429                                               └ require(Role): 403
+
+A route names what it wants: `principal: Annotated[Principal, Depends(require(Role.OPERATOR))]`, or `principal_of` for
+everybody who may read logs. A route that names nothing is still behind the middleware.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Protocol
+
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shipper.api.principal import Principal, Role
+
+OPEN_PATHS = frozenset({"/healthz"})
+"""What is answered to everybody."""
+
+_CREDENTIAL_CHARS_MAX = 8_192
+_CHALLENGE = 'Bearer realm="shipper"'
+
+
+class CredentialError(Exception):
+    """A credential proves nothing; the sentence may be shown to whoever sent it, and holds nothing of it."""
+
+
+class NotReadyError(Exception):
+    """Whether a credential is good cannot be known now; the sentence says why."""
+
+
+class Authenticator(Protocol):
+    """Knows one kind of credential."""
+
+    def takes(self, credential: str) -> bool:
+        """Say whether this has the form of such a credential; nothing is checked yet."""
+
+    async def principal(self, credential: str) -> Principal:
+        """Return who proves themselves with it. Raises CredentialError, or NotReadyError."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """One request, as the audit tells of it.
+
+    Attributes:
+        client: the address that it came from.
+        principal: who asks; None: nobody that we know.
+        refusal: why it was refused at the door, in words.
+        status: of the answer; 0: there was none.
+        bytes_sent: of the answer's body.
+        duration_s: from the first line to the last byte.
+        facts: what the route has told of itself with `note`.
+    """
+
+    client: str
+    principal: Principal | None = None
+    refusal: str = ""
+    status: int = 0
+    bytes_sent: int = 0
+    duration_s: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+Limiter = Callable[[Principal], float]
+"""Counts a request; returns the seconds to wait before the next one is permitted, 0 if this one is."""
+
+Failures = Callable[[str], float]
+"""Counts a credential that failed, by the client's address; the seconds to wait, 0 if it may be told and audited."""
+
+Audit = Callable[[Scope, Visit], None]
+"""Writes a visit down. It must neither block nor raise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What the door asks.
+
+    Attributes:
+        authenticators: asked in order; the first that takes a credential decides.
+        limit: the rate limit of a principal.
+        failures: the rate limit of failures.
+        audit: is told of each visit but those of open paths.
+        open_paths: what is answered to everybody.
+    """
+
+    authenticators: Sequence[Authenticator]
+    limit: Limiter = lambda _: 0.0
+    failures: Failures = lambda _: 0.0
+    audit: Audit = lambda _scope, _visit: None
+    open_paths: frozenset[str] = OPEN_PATHS
+
+    async def principal(self, authorization: Sequence[str]) -> Principal:
+        """Return who asks. Raises CredentialError with the reason, or NotReadyError.
+
+        Args:
+            authorization: the values of all headers Authorization.
+        """
+        if not authorization:
+            raise CredentialError("a token is needed, in the header `Authorization: Bearer …`")
+        if len(authorization) > 1:
+            raise CredentialError("there is more than one header Authorization: send one")
+        scheme, _, credential = authorization[0].partition(" ")
+        if scheme.lower() != "bearer" or not credential or not credential.isascii():
+            raise CredentialError("the header Authorization is to be `Bearer`, a space, and the token")
+        if len(credential) > _CREDENTIAL_CHARS_MAX:
+            raise CredentialError(f"the token is longer than {_CREDENTIAL_CHARS_MAX} characters")
+        for authenticator in self.authenticators:
+            if authenticator.takes(credential):
+                return await authenticator.principal(credential)
+        raise CredentialError("the token is of no kind that is known here")
+
+
+class AccessMiddleware:
+    """Lets nobody in who has not proved who they are, counts who comes, and has each visit written down."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        is_open = scope["type"] == "http" and path in self._access.open_paths
+        if is_open or scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # no route of ours is a WebSocket
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._visit(scope, receive, send)
+
+    async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.monotonic()
+        visit = Visit(client=scope["client"][0] if scope.get("client") else "")
+        scope.setdefault("state", {})["visit"] = visit
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                visit.status = message["status"]
+            else:
+                visit.bytes_sent += len(message.get("body", b""))
+            await send(message)
+
+        tell = True
+        try:
+            refusal = await self._refusal(scope, visit)
+            if refusal is None:
+                await self._app(scope, receive, sent)
+            else:
+                tell = refusal.audited
+                await refusal.response(scope, receive, sent)
+        finally:
+            visit.duration_s = time.monotonic() - started
+            if tell:
+                self._access.audit(scope, visit)
+
+    async def _refusal(self, scope: Scope, visit: Visit) -> "_Refusal | None":
+        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+        try:
+            visit.principal = await self._access.principal(given)
+        except CredentialError as error:
+            visit.refusal = str(error)
+            if wait_s := self._access.failures(visit.client):
+                return _Refusal(_too_many(wait_s), audited=False)
+            challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
+            return _Refusal(_problem(401, "Unauthorized", str(error), {"WWW-Authenticate": challenge}))
+        except NotReadyError as error:
+            visit.refusal = str(error)
+            return _Refusal(_problem(503, "Service Unavailable", str(error), {"Retry-After": "5"}))
+        if wait_s := self._access.limit(visit.principal):
+            visit.refusal = "rate limit"
+            return _Refusal(_too_many(wait_s))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    response: JSONResponse
+    audited: bool = True
+
+
+def _too_many(wait_s: float) -> JSONResponse:
+    seconds = max(1, round(wait_s + 0.5))
+    detail = f"too many requests: ask again in {seconds} s"
+    return _problem(429, "Too Many Requests", detail, {"Retry-After": str(seconds)})
+
+
+def _problem(status: int, title: str, detail: str, headers: dict[str, str]) -> JSONResponse:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+BEARER = HTTPBearer(
+    auto_error=False, description="A token of `shipper api token create`, or a JWT of the configured issuer."
+)
+
+
+def visit_of(request: Request) -> Visit:
+    """Return what is known of a request so far. Raises HTTPException, 401, if it did not come through the door."""
+    visit = getattr(request.state, "visit", None)
+    if not isinstance(visit, Visit):
+        raise HTTPException(401, "nobody has looked who asks", {"WWW-Authenticate": _CHALLENGE})
+    return visit
+
+
+def require(role: Role) -> Callable[..., Awaitable[Principal]]:
+    """Return a dependency that gives who asks, and refuses those who may not: 401, 403."""
+
+    async def permitted(
+        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None
+    ) -> Principal:
+        principal = visit_of(request).principal
+        if principal is None:
+            raise HTTPException(401, "nobody has proved who asks", {"WWW-Authenticate": _CHALLENGE})
+        if principal.role < role:
+            raise HTTPException(
+                403,
+                f"this needs the role {role.name.lower()}, and {principal.name} has the role "
+                f"{principal.role.name.lower()}",
+            )
+        return principal
+
+    return permitted
+
+
+principal_of = require(Role.VIEWER)
+"""Gives whoever may read logs."""
+
+
+def note(request: Request, **facts: object) -> None:
+    """Tell the audit what a request did: `note(request, lines=17, start="…", end="…")`; never anything secret."""
+    visit_of(request).facts.update(facts)
