@@ -161,6 +161,23 @@ class Canary(Section, frozen=True, kw_only=True):
     every_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
 
 
+class Api(Section, frozen=True, kw_only=True):
+    """The log API, `shipper api`: where it listens, how it reads, and how much one call may ask for."""
+
+    listen: str = "127.0.0.1:4005"
+    timeout_s: Seconds = 30.0
+    range_s: Seconds = 3_600.0
+    range_max_s: Seconds = 7_776_000.0
+    lines_max: Annotated[int, Meta(ge=1, le=5_000)] = 2_000
+    page_entries: Annotated[int, Meta(ge=10, le=100_000)] = 5_000
+    streams_max: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    tail_poll_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    tail_heartbeat_s: Annotated[float, Meta(ge=0.1, le=600)] = 15.0
+    tail_lines_max: Annotated[int, Meta(ge=10, le=100_000)] = 2_000
+    shippers: list[str] = msgspec.field(default_factory=lambda: ["http://127.0.0.1:9600"])
+    public: list[Literal["/readyz", "/metrics", "/docs"]] = msgspec.field(default_factory=list)
+
+
 def _structured_metadata() -> dict[str, Paths]:
     return {
         "request_id": ["requestId", "correlationId", "traceId", "traceparent"],
@@ -185,3 +202,4 @@ class Settings(Section, frozen=True, kw_only=True):
     workers: Workers = msgspec.field(default_factory=Workers)
     status: Status = msgspec.field(default_factory=Status)
     canary: Canary = msgspec.field(default_factory=Canary)
+    api: Api = msgspec.field(default_factory=Api)

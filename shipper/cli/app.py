@@ -257,6 +257,19 @@ def capacity(
     raise typer.Exit(planning.run(load, as_json=form == "json", console=new_console()))
 
 
+@app.command(
+    epilog=examples("shipper api", "shipper api --set api.listen=0.0.0.0:4005", "curl -s localhost:4005/healthz")
+)
+def api(*, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Serve the log API: query, follow and export logs over HTTP. It keeps nothing; run as many as you like."""
+    from shipper.api import server
+    from shipper.api.app import make_app
+    from shipper.config import load
+
+    settings = load(config, env=os.environ, overrides=overrides or ())
+    raise typer.Exit(server.run(settings, make_app(settings)))
+
+
 def run_app() -> None:
     """Run the command line. A mistake of the user's is told in red on stderr, without a traceback."""
     try:

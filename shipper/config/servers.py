@@ -10,6 +10,7 @@ from shipper.settings import Kafka, Loki, Settings
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _SERVER = re.compile(r"(?:[A-Z_]+://)?(?:\[[0-9a-fA-F:.%]+\]|[^\s:/,\[\]]+)(?::(?P<port>\d{1,5}))?")
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[^\s:/,\[\]]*):(?P<port>\d{1,5})")
+_HTTP = re.compile(r"https?://[^\s/@?#]+(?:/[^\s@?#]*)?")
 _TENANT = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9!\-_.*'()]{0,150}")
 _PORT_MAX = 65_535
 # Protobuf's tags and lengths around an entry: about 40 bytes, and 8 for each pair of structured metadata.
@@ -34,15 +35,40 @@ _OURS = {
 
 
 def check(settings: Settings, problems: Problems) -> None:
-    """Note what is wrong with [kafka], [loki], [dead_letter], [workers] and [status], whose types are right."""
+    """Note what is wrong with [kafka], [loki], [dead_letter], [workers], [status] and [api], whose types are right."""
     _kafka(settings.kafka, problems)
     _topics(settings, problems)
     _loki(settings.loki, problems)
     _credentials(settings.loki, problems)
     _sizes(settings, problems)
-    listen = _LISTEN.fullmatch(settings.status.listen)
+    _listen("status.listen", settings.status.listen, "127.0.0.1:9600", problems)
+    _api(settings, problems)
+
+
+def _listen(key: str, given: str, example: str, problems: Problems) -> None:
+    listen = _LISTEN.fullmatch(given)
     if listen is None or int(listen["port"]) > _PORT_MAX:
-        problems.add("status.listen", f'wants host:port, such as "127.0.0.1:9600", not {show(settings.status.listen)}')
+        problems.add(key, f'wants host:port, such as "{example}", not {show(given)}')
+
+
+def _api(settings: Settings, problems: Problems) -> None:
+    api = settings.api
+    _listen("api.listen", api.listen, "127.0.0.1:4005", problems)
+    for url in api.shippers:
+        if not _HTTP.fullmatch(url):
+            problems.add("api.shippers", f'wants the form "http://host:9600", not {show(url)}')
+    if api.range_s > api.range_max_s:
+        problems.contradict(
+            ("api.range_s", api.range_s),
+            ("api.range_max_s", api.range_max_s),
+            "a call that says nothing must be allowed",
+        )
+    if api.lines_max + 2 > api.page_entries:
+        problems.contradict(
+            ("api.lines_max", api.lines_max),
+            ("api.page_entries", api.page_entries),
+            "a page must hold the lines of one call, and two more",
+        )
 
 
 def _kafka(kafka: Kafka, problems: Problems) -> None:

@@ -1,7 +1,7 @@
 """How Loki is reached: one HTTP session with credentials, tenant and TLS from the settings.
 
-Used for pushes and for reads. Secrets live in the session's authentication only: never in its default headers, in a
-repr or in an error's text.
+Used for pushes and for reads; `async_connection` is the same for asyncio. Secrets live in the session's authentication
+only: never in its default headers, in a repr or in an error's text.
 """
 
 from base64 import b64encode
@@ -27,16 +27,16 @@ def session(settings: Loki) -> requests.Session:
     made = _Session()
     made.headers["User-Agent"] = f"shipper/{__version__}"
     if settings.tenant:
-        made.headers["X-Scope-OrgID"] = _header_value("loki.tenant", settings.tenant)
+        made.headers["X-Scope-OrgID"] = header_value("loki.tenant", settings.tenant)
     if settings.bearer_token or settings.bearer_token_file or settings.username:
-        made.auth = authorization = _Authorization(settings)
-        made.hooks["response"].append(authorization.renew)
+        made.auth = login = _Authorization(settings)
+        made.hooks["response"].append(login.renew)
     if settings.ca_file:
-        made.verify = _readable("loki.ca_file", settings.ca_file)
+        made.verify = readable("loki.ca_file", settings.ca_file)
     if settings.client_cert_file:
-        cert_file = _readable("loki.client_cert_file", settings.client_cert_file)
+        cert_file = readable("loki.client_cert_file", settings.client_cert_file)
         key_file = settings.client_key_file
-        made.cert = (cert_file, _readable("loki.client_key_file", key_file)) if key_file else cert_file
+        made.cert = (cert_file, readable("loki.client_key_file", key_file)) if key_file else cert_file
     # What the environment says is asked once: `requests` would ask for every push, a third of what a push costs it.
     environment = made.merge_environment_settings(settings.url, {}, None, made.verify, None)
     made.proxies, made.verify, made.trust_env = environment["proxies"], environment["verify"], False
@@ -55,7 +55,7 @@ class _Authorization(AuthBase):
 
     def __init__(self, settings: Loki) -> None:
         self._settings = settings
-        self._header = _authorization(settings)
+        self._header = authorization(settings)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = self._header
@@ -65,13 +65,14 @@ class _Authorization(AuthBase):
         if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
             # A file that is just being replaced is read after the next refusal.
             with suppress(ConfigError):
-                self._header = _authorization(self._settings)
+                self._header = authorization(self._settings)
 
 
-def _authorization(settings: Loki) -> str:
+def authorization(settings: Loki) -> str:
+    """Return the Authorization header, its secret read anew from its file; raises ConfigError if that cannot be."""
     if settings.bearer_token or settings.bearer_token_file:
         token = _secret("loki.bearer_token_file", settings.bearer_token_file, settings.bearer_token)
-        return f"Bearer {_header_value('loki.bearer_token', token)}"
+        return f"Bearer {header_value('loki.bearer_token', token)}"
     password = _secret("loki.password_file", settings.password_file, settings.password)
     return f"Basic {b64encode(f'{settings.username}:{password}'.encode()).decode()}"
 
@@ -89,13 +90,15 @@ def _secret(key: str, file: str, value: Secret) -> str:
         raise ConfigError(f"{key}: {file} is not UTF-8 text; it must hold the secret and nothing else") from None
 
 
-def _header_value(key: str, value: str) -> str:
+def header_value(key: str, value: str) -> str:
+    """Return the value of a setting that is sent as a header; raises ConfigError if it cannot be."""
     if not (value.isascii() and value.isprintable() and value and " " not in value):
         raise ConfigError(f"{key}: it must be printable ASCII without spaces, since it is sent as an HTTP header")
     return value
 
 
-def _readable(key: str, file: str) -> str:
+def readable(key: str, file: str) -> str:
+    """Return the path of a file that a setting names; raises ConfigError if it cannot be read."""
     try:
         with Path(file).open("rb"):
             return file

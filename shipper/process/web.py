@@ -10,8 +10,6 @@
 | `/readyz` | 200 when workers run, and Kafka and Loki answer; else 503 with the reasons |
 """
 
-import errno
-import socket
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shipper import __version__
-from shipper.errors import CannotStartError
+from shipper.listening import bind
 from shipper.process import metrics, status
 from shipper.process.history import History
 from shipper.process.status import Look
@@ -123,7 +121,7 @@ class StatusServer:
 
         Raises: CannotStartError if the address cannot be had.
         """
-        self._socket = _bind(listen)
+        self._socket = bind("status.listen", listen, connections=_CONNECTIONS_MAX)
         host = listen.rpartition(":")[0]
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
@@ -155,23 +153,3 @@ class StatusServer:
     def _serve(self) -> None:
         # Outside the main thread uvicorn leaves signals alone.
         self._server.run(sockets=[self._socket])
-
-
-def _bind(listen: str) -> socket.socket:
-    host, _, port = listen.rpartition(":")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, ValueError, OverflowError) as error:
-        in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        raise CannotStartError(
-            f"status.listen = {listen!r}: "
-            + ("another program listens there already; is shipper running twice?" if in_use else f"{error}")
-            + "; choose another address, for example --set status.listen=127.0.0.1:0 for any free port"
-        ) from error
-    bound.listen(_CONNECTIONS_MAX)
-    return bound

@@ -1,0 +1,76 @@
+"""The application of the log API: who may call, what goes wrong, and all the routes, put together.
+
+    request ─▶ Counted ─▶ the door (access) ─▶ gzip ─▶ route ─▶ Asking ─▶ filters ─▶ walk ─▶ Loki
+                                                        └─ Problem, LokiQueryError, anything else ─▶ problems
+
+It keeps nothing: any number of instances answer alike.
+"""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+
+from shipper import __version__
+from shipper.api import problems
+from shipper.api.access import OPEN_PATHS, Access, AccessMiddleware
+from shipper.api.asking import Service
+from shipper.api.metrics import Counted
+from shipper.api.routes import docs, health, logs
+from shipper.loki import async_connection
+from shipper.settings import Settings
+
+_CONNECTIONS_MAX = 64
+_GZIP_BYTES_MIN = 1_000
+_GZIP_LEVEL = 5
+
+ROUTERS: tuple[APIRouter, ...] = (logs.router, health.router, docs.router)
+"""Every module of calls; a new one is added here."""
+
+
+def make_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
+    """Return the application.
+
+    Args:
+        settings: the configuration.
+        access: who may come in; by default nobody.
+
+    Raises: ConfigError if a file that the settings name cannot be read.
+    """
+    client = async_connection.client(settings.loki, connections_max=_CONNECTIONS_MAX)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with client:
+            yield
+
+    app = FastAPI(
+        title="shipper log API",
+        version=__version__,
+        summary="Query, follow and export logs.",
+        description="docs/api.md walks through it. Every error is answered as problem details (RFC 9457).",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses={"4XX": problems.DOCUMENTED, "5XX": problems.DOCUMENTED},
+    )
+    app.state.service = Service(settings, client)
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(GZipMiddleware, minimum_size=_GZIP_BYTES_MIN, compresslevel=_GZIP_LEVEL)
+    app.add_middleware(AccessMiddleware, access=_opened(access or Access(authenticators=[]), settings))
+    app.add_middleware(Counted)
+    return app
+
+
+def _opened(access: Access, settings: Settings) -> Access:
+    """Return the door with the paths open that the configuration makes public."""
+    public: frozenset[str] = frozenset(settings.api.public)
+    if "/docs" in public:
+        public |= {"/openapi.json"}
+    return dataclasses.replace(access, open_paths=OPEN_PATHS | access.open_paths | public)

@@ -1,0 +1,106 @@
+"""What a route rests on: who asks, what they may see, and a reader of Loki on their behalf.
+
+A route takes `Asked` and can read nothing but through it. Who asks was decided at the door (`access`).
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import httpx
+import msgspec
+from fastapi import Depends, Request
+
+from shipper.api import access, metrics, scope
+from shipper.api.principal import Principal, Role
+from shipper.api.problems import Problem
+from shipper.loki.async_reader import AsyncLokiReader
+from shipper.settings import Settings
+
+_PATIENCE_S = 60.0
+
+
+class Service(msgspec.Struct):
+    """What all calls of one process share; `app.state.service`."""
+
+    settings: Settings
+    client: httpx.AsyncClient
+    streams: int = 0  # tails and exports that are under way
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[None]:
+        """Hold one of the places for tails and exports; raises Problem where all are taken."""
+        if self.streams >= self.settings.api.streams_max:
+            raise Problem(
+                503,
+                "busy",
+                f"{self.streams} tails and exports are under way, and that is how many may be; try again in a moment",
+                headers={"Retry-After": "5"},
+            )
+        self.streams += 1
+        metrics.UNDER_WAY.inc()
+        try:
+            yield
+        finally:
+            self.streams -= 1
+            metrics.UNDER_WAY.dec()
+
+
+class Asking(msgspec.Struct):
+    """One call: who makes it, and how Loki is read for them.
+
+    Attributes:
+        principal: who asks.
+        service: what all calls share.
+        visit: what the audit is told when the answer is complete.
+        timeout_s: how long one question to Loki may take; a route may lower it.
+    """
+
+    principal: Principal
+    service: Service
+    visit: access.Visit
+    timeout_s: float
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration."""
+        return self.service.settings
+
+    @property
+    def matchers(self) -> list[str]:
+        """What every selector of this call must have."""
+        return scope.matchers(self.principal)
+
+    def note(self, **facts: object) -> None:
+        """Tell the audit and the metrics what was read: `query`, `from`, `to`, `lines`."""
+        self.visit.facts.update(facts)
+
+    def reader(self, *, patient: bool = False) -> AsyncLokiReader:
+        """Return the reader of the caller's tenant; `patient`: it tries for a minute, as a long stream should."""
+        return AsyncLokiReader(
+            self.service.client,
+            tenant=self.principal.tenant or self.settings.loki.tenant,
+            timeout_s=self.timeout_s,
+            retry_deadline_s=_PATIENCE_S if patient else 0,
+        )
+
+
+def service_of(request: Request) -> Service:
+    """Return what all calls share."""
+    service: Service = request.app.state.service
+    return service
+
+
+def _asking(role: Role) -> Callable[..., Awaitable[Asking]]:
+    async def asking(request: Request, principal: Annotated[Principal, Depends(access.require(role))]) -> Asking:
+        service = service_of(request)
+        return Asking(principal, service, access.visit_of(request), service.settings.api.timeout_s)
+
+    return asking
+
+
+Asked = Annotated[Asking, Depends(_asking(Role.VIEWER))]
+"""The call of somebody who may read logs."""
+
+AskedByOperator = Annotated[Asking, Depends(_asking(Role.OPERATOR))]
+"""The call of an operator."""

@@ -1,0 +1,41 @@
+"""A moment as people write it, in nanoseconds since the epoch, and back."""
+
+import re
+from datetime import UTC, datetime
+
+NS = 10**9
+_AGO = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+_UNIT_NS = {"ms": 10**6, "s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": 86_400 * NS}
+_FRACTION = re.compile(r"(?<=\d)[.,](\d{1,9})\d*")
+_LATEST_NS = 2**63 - 1
+
+
+def duration_ns(text: str) -> int:
+    """Return how many nanoseconds `500ms`, `90s`, `15m`, `2h` or `7d` are. Raises ValueError if it is none."""
+    if not (found := _AGO.fullmatch(text.strip())):
+        raise ValueError(f"{text!r} is no duration")
+    return int(found[1]) * _UNIT_NS[found[2]]
+
+
+def moment_ns(text: str, now_ns: int) -> int:
+    """Return a moment: RFC 3339 to the nanosecond (UTC unless it says otherwise), or so long ago: `90s`, `15m`, `2h`.
+
+    Raises: ValueError if it is neither, or beyond what Loki can hold.
+    """
+    if _AGO.fullmatch(text.strip()):
+        found = now_ns - duration_ns(text)
+    else:
+        fraction = _FRACTION.search(text)
+        moment = datetime.fromisoformat(_FRACTION.sub("", text, count=1).strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        found = int(moment.timestamp()) * NS + int((fraction[1] if fraction else "0").ljust(9, "0"))
+    if not 0 <= found <= _LATEST_NS:
+        raise ValueError(f"{text!r} lies outside of 1970 to 2262")
+    return found
+
+
+def rfc3339(at_ns: int) -> str:
+    """Return a moment as RFC 3339 in UTC, with nine digits of the second."""
+    seconds, ns = divmod(at_ns, NS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
