@@ -7,7 +7,8 @@ NS = 10**9
 _AGO = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
 _UNIT_NS = {"ms": 10**6, "s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": 86_400 * NS}
 _FRACTION = re.compile(r"(?<=\d)[.,](\d{1,9})\d*")
-_LATEST_NS = 2**63 - 1
+EARLIEST_NS, LATEST_NS = 10 * NS, 2**63 - 1
+"""Loki takes a number of up to ten digits for seconds, and keeps nanoseconds in 63 bits."""
 
 
 def duration_ns(text: str) -> int:
@@ -30,7 +31,7 @@ def moment_ns(text: str, now_ns: int) -> int:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         found = int(moment.timestamp()) * NS + int((fraction[1] if fraction else "0").ljust(9, "0"))
-    if not 0 <= found <= _LATEST_NS:
+    if not EARLIEST_NS <= found <= LATEST_NS:
         raise ValueError(f"{text!r} lies outside of 1970 to 2262")
     return found
 

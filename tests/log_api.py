@@ -1,7 +1,8 @@
 """The log API on a port of its own, in a thread, for callers whom a test makes up; and lines in Loki to ask it for."""
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import httpx
@@ -23,6 +24,15 @@ PEOPLE: Mapping[str, Principal] = {
     "nothing": Principal("nothing", Role.OPERATOR, services=frozenset()),
     "staging": Principal("staging", Role.OPERATOR, environments=frozenset({"staging"})),
 }
+
+
+def wait_until(condition: Callable[[], object], what: str, *, deadline_s: float = 60) -> None:
+    """Wait until a condition holds; raises TimeoutError."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {deadline_s:g} s: {what}")
+        time.sleep(0.02)
 
 
 class Names:
@@ -62,12 +72,8 @@ class LogApi:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        ready = threading.Event()
-        for _ in range(1_200):
-            if self._server.started:
-                return self
-            ready.wait(0.05)
-        raise TimeoutError("the log API did not start")
+        wait_until(lambda: self._server.started, "the log API answers")
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.client.close()

@@ -18,7 +18,7 @@ from shipper.api import problems
 from shipper.api.access import OPEN_PATHS, Access, AccessMiddleware
 from shipper.api.asking import Service
 from shipper.api.metrics import Counted
-from shipper.api.routes import docs, health, logs
+from shipper.api.routes import context, docs, health, logs, stats, traces, vocabulary
 from shipper.loki import async_connection
 from shipper.settings import Settings
 
@@ -26,7 +26,15 @@ _CONNECTIONS_MAX = 64
 _GZIP_BYTES_MIN = 1_000
 _GZIP_LEVEL = 5
 
-ROUTERS: tuple[APIRouter, ...] = (logs.router, health.router, docs.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    logs.router,
+    context.router,
+    traces.router,
+    stats.router,
+    vocabulary.router,
+    health.router,
+    docs.router,
+)
 """Every module of calls; a new one is added here."""
 
 

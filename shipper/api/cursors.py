@@ -19,6 +19,7 @@ import msgspec
 
 from shipper.api.principal import Principal
 from shipper.api.problems import Problem
+from shipper.moments import EARLIEST_NS, LATEST_NS
 
 _FORM = struct.Struct(">QQQ8s")
 _CHECK_BYTES = 9
@@ -54,7 +55,8 @@ def read(cursor: str, principal: Principal, asked: dict[str, Any]) -> Position:
         position = Position(*_FORM.unpack(body))
     except (ValueError, binascii.Error, struct.error):
         raise _problem("it was cut or changed on its way") from None
-    if check != _check(body, principal, asked) or not position.from_ns <= position.at_ns < position.to_ns:
+    in_range = EARLIEST_NS <= position.from_ns <= position.at_ns < position.to_ns <= LATEST_NS
+    if check != _check(body, principal, asked) or not in_range:
         raise _problem("send the other parameters unchanged along with it (limit may change), as the same caller")
     return position
 

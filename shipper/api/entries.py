@@ -8,7 +8,7 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from shipper.loki.paging import StreamEntry
-from shipper.moments import rfc3339
+from shipper.moments import EARLIEST_NS, LATEST_NS, rfc3339
 
 DIGEST_BYTES = 8
 _ID = re.compile(r"([0-9]{1,19})-([0-9a-f]{16})")
@@ -50,6 +50,6 @@ def shown(entry: StreamEntry, its_digest: bytes) -> dict[str, Any]:
 def parse_id(text: str) -> tuple[int, bytes]:
     """Return the time and the digest that an id names; raises ValueError."""
     found = _ID.fullmatch(text)
-    if not found or int(found[1]) >= 2**63:
+    if not found or not EARLIEST_NS <= int(found[1]) <= LATEST_NS:
         raise ValueError(f"{text!r} is no id of a line, such as 1763974800123000007-9f86d081884c7d65")
     return int(found[1]), bytes.fromhex(found[2])

@@ -7,7 +7,6 @@ import re
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shipper.api.asking import Asking
@@ -15,10 +14,11 @@ from shipper.api.problems import bad_parameter
 from shipper.api.scope import LEVEL, LEVELS, SERVICE
 from shipper.loki.logql import matcher, quoted, selector
 from shipper.loki.query_errors import LokiQueryError
-from shipper.moments import NS, duration_ns, moment_ns, rfc3339
+from shipper.moments import EARLIEST_NS, NS, duration_ns, moment_ns, rfc3339
 
 _FIELD = re.compile(r"(?P<path>[^=!<>~]+)(?P<operator>=~|!~|!=|>=|<=|=|>|<)(?P<value>.*)", re.DOTALL)
 _PRINTABLE = re.compile(r"[^\0\ud800-\udfff]*")
+_PATH_PART = re.compile(r'[^"\\\x00-\x1f\x7f]+')
 _PATH_PARTS_MAX = 10
 _ALIAS = "shipper_field_{}"  # no record's own metadata has this name
 _NUMERIC = (">", ">=", "<", "<=")
@@ -29,14 +29,16 @@ def _field(text: str) -> str:
     if not found:
         raise ValueError("wants path=value, such as metadata.upstream=auth; also != =~ !~ > >= < <=")
     parts = found["path"].strip().split(".")
-    if len(parts) > _PATH_PARTS_MAX or not all(parts):
+    # Loki's JSON expressions have no escapes within a name.
+    if len(parts) > _PATH_PARTS_MAX or not all(map(_PATH_PART.fullmatch, parts)):
         raise ValueError(f"{found['path']!r} is no path of a field, such as metadata.upstream")
     if found["operator"] in _NUMERIC and not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", found["value"].strip()):
         raise ValueError(f"{found['operator']} compares numbers, and {found['value']!r} is none")
     return text
 
 
-def _printable(text: str) -> str:
+def check_text(text: str) -> str:
+    """Return the text; raises ValueError for what no line of a log can hold."""
     if not _PRINTABLE.fullmatch(text):
         raise ValueError("holds a character that no log line can hold")
     return text
@@ -47,8 +49,8 @@ def _timeout(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(_printable)]
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Text = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(check_text)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_text)]
 Moment = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -77,7 +79,9 @@ class Window(BaseModel):
         if self.timeout:
             asking.timeout_s = min(asking.timeout_s, max(duration_ns(self.timeout), 1) / NS)
         to_ns = self._moment("to", self.to, now_ns) if self.to else now_ns
-        from_ns = self._moment("from", self.from_, now_ns) if self.from_ else max(0, to_ns - int(api.range_s * NS))
+        from_ns = (
+            self._moment("from", self.from_, now_ns) if self.from_ else max(EARLIEST_NS, to_ns - int(api.range_s * NS))
+        )
         if from_ns >= to_ns:
             raise bad_parameter("from", f"{rfc3339(from_ns)} is not before `to`, {rfc3339(to_ns)}")
         if bounded and to_ns - from_ns > api.range_max_s * NS:
@@ -171,5 +175,5 @@ def _stages(text: str, number: int) -> list[str]:
 
 
 def _path(path: str) -> str:
-    """Return the path as Loki's JSON expressions have it, each part in brackets and quotes."""
-    return "".join(f"[{msgspec.json.encode(part).decode()}]" for part in path.split("."))
+    """Return the path as Loki's JSON expressions have it: each name in brackets and quotes."""
+    return "".join(f'["{part}"]' for part in path.split("."))

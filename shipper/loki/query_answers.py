@@ -51,3 +51,10 @@ class Listed(msgspec.Struct, Generic[Kind]):
     """What the API answers where it lists something."""
 
     data: list[Kind] = []  # left out where it is empty
+
+
+class Samples(msgspec.Struct):
+    """A series of a matrix."""
+
+    metric: dict[str, str]
+    values: list[tuple[float, str]]
