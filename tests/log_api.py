@@ -78,7 +78,6 @@ class LogApi:
     def __exit__(self, *_: object) -> None:
         self.client.close()
         self._server.should_exit = True
-        self._server.force_exit = True
         self._thread.join(30)
 
     def get(

@@ -14,11 +14,11 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from shipper import __version__
-from shipper.api import problems
+from shipper.api import metrics, problems
 from shipper.api.access import OPEN_PATHS, Access, AccessMiddleware
-from shipper.api.asking import Service
-from shipper.api.metrics import Counted
-from shipper.api.routes import context, docs, health, logs, stats, traces, vocabulary
+from shipper.api.asking import Places, Service
+from shipper.api.parquet import FILES_MAX
+from shipper.api.routes import context, docs, export, health, logql, logs, shippers, stats, tail, traces, vocabulary
 from shipper.loki import async_connection
 from shipper.settings import Settings
 
@@ -32,6 +32,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     traces.router,
     stats.router,
     vocabulary.router,
+    tail.router,
+    export.router,
+    logql.router,
+    shippers.router,
     health.router,
     docs.router,
 )
@@ -66,13 +70,18 @@ def make_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
         redirect_slashes=False,
         responses={"4XX": problems.DOCUMENTED, "5XX": problems.DOCUMENTED},
     )
-    app.state.service = Service(settings, client)
+    app.state.service = Service(
+        settings,
+        client,
+        streams=Places("tails and exports", settings.api.streams_max, metrics.STREAMS),
+        files=Places("Parquet files", FILES_MAX, metrics.FILES),
+    )
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_BYTES_MIN, compresslevel=_GZIP_LEVEL)
     app.add_middleware(AccessMiddleware, access=_opened(access or Access(authenticators=[]), settings))
-    app.add_middleware(Counted)
+    app.add_middleware(metrics.Counted)
     return app
 
 

@@ -10,40 +10,58 @@ from typing import Annotated
 import httpx
 import msgspec
 from fastapi import Depends, Request
+from prometheus_client import Gauge
 
-from shipper.api import access, metrics, scope
+from shipper.api import access, scope
 from shipper.api.principal import Principal, Role
-from shipper.api.problems import Problem
+from shipper.api.problems import RETRY_AFTER_S, Problem
 from shipper.loki.async_reader import AsyncLokiReader
 from shipper.settings import Settings
 
 _PATIENCE_S = 60.0
 
 
-class Service(msgspec.Struct):
-    """What all calls of one process share; `app.state.service`."""
+class Places:
+    """A bound on how many of something are under way at once in this process.
 
-    settings: Settings
-    client: httpx.AsyncClient
-    streams: int = 0  # tails and exports that are under way
+    Args:
+        what: their name, for people.
+        most: how many there may be.
+        gauge: what shows how many there are.
+    """
+
+    def __init__(self, what: str, most: int, gauge: Gauge) -> None:
+        self._what, self._most, self._gauge, self._taken = what, most, gauge, 0
 
     @asynccontextmanager
-    async def stream(self) -> AsyncIterator[None]:
-        """Hold one of the places for tails and exports; raises Problem where all are taken."""
-        if self.streams >= self.settings.api.streams_max:
-            raise Problem(
-                503,
-                "busy",
-                f"{self.streams} tails and exports are under way, and that is how many may be; try again in a moment",
-                headers={"Retry-After": "5"},
-            )
-        self.streams += 1
-        metrics.UNDER_WAY.inc()
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place; raises Problem where all are taken."""
+        if self._taken >= self._most:
+            detail = f"{self._taken} {self._what} are under way, and that is how many may be; try again in a moment"
+            raise Problem(503, "busy", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+        self._taken += 1
+        self._gauge.inc()
         try:
             yield
         finally:
-            self.streams -= 1
-            metrics.UNDER_WAY.dec()
+            self._taken -= 1
+            self._gauge.dec()
+
+
+class Service(msgspec.Struct):
+    """What all calls of one process share; `app.state.service`.
+
+    Attributes:
+        settings: the configuration.
+        client: of Loki.
+        streams: the places of tails and exports.
+        files: the places of Parquet files.
+    """
+
+    settings: Settings
+    client: httpx.AsyncClient
+    streams: Places
+    files: Places
 
 
 class Asking(msgspec.Struct):

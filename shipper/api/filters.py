@@ -20,6 +20,7 @@ _FIELD = re.compile(r"(?P<path>[^=!<>~]+)(?P<operator>=~|!~|!=|>=|<=|=|>|<)(?P<v
 _PRINTABLE = re.compile(r"[^\0\ud800-\udfff]*")
 _PATH_PART = re.compile(r'[^"\\\x00-\x1f\x7f]+')
 _PATH_PARTS_MAX = 10
+_LIMIT = 100
 _ALIAS = "shipper_field_{}"  # no record's own metadata has this name
 _NUMERIC = (">", ">=", "<", "<=")
 
@@ -52,6 +53,17 @@ def _timeout(text: str) -> str:
 Text = Annotated[str, Field(min_length=1, max_length=1_000), AfterValidator(check_text)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_text)]
 Moment = Annotated[str, Field(min_length=1, max_length=40)]
+
+
+Limit = Annotated[int | None, Field(ge=1, description="So many lines at most; 100 by default.", examples=[100])]
+
+
+def limit_of(limit: int | None, asking: Asking) -> int:
+    """Return how many lines are wanted; raises Problem where these are more than are given at once."""
+    most = asking.settings.api.lines_max
+    if limit and limit > most:
+        raise bad_parameter("limit", f"at most {most} lines are given at once")
+    return limit or min(_LIMIT, most)
 
 
 class Window(BaseModel):

@@ -16,7 +16,8 @@ _SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 _LINES = Counter("log_api_lines", "Lines that were answered, by route.", ["route"], registry=_REGISTRY)
-UNDER_WAY = Gauge("log_api_streams", "Tails and exports that are under way.", registry=_REGISTRY)
+STREAMS = Gauge("log_api_streams", "Tails and exports that are under way.", registry=_REGISTRY)
+FILES = Gauge("log_api_parquet_files", "Parquet files that are being written.", registry=_REGISTRY)
 MISSED = Counter("log_api_tail_missed_lines", "Lines that slow readers of tails did not get.", registry=_REGISTRY)
 
 

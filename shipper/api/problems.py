@@ -2,7 +2,7 @@
 
     {"type": "urn:shipper:problem:bad-parameter", "title": "A parameter is wrong", "status": 422,
      "detail": "limit: Input should be greater than or equal to 1", "instance": "/v1/logs",
-     "parameters": [{"name": "limit", "in": "query", "reason": "Input should be greater than or equal to 1"}]}
+     "parameters": [{"name": "limit", "reason": "Input should be greater than or equal to 1"}]}
 
 `type` is for programs, `detail` a sentence for people. An error that nobody foresaw is answered with an incident's
 number, and its story is in the log under that number: its text could hold what the caller may not see.
@@ -57,7 +57,7 @@ class ProblemDetails(BaseModel):
     detail: str = Field(examples=["limit: Input should be greater than or equal to 1"])
     instance: str | None = Field(None, examples=["/v1/logs"])
     parameters: list[dict[str, str]] | None = Field(
-        None, examples=[[{"name": "limit", "in": "query", "reason": "Input should be greater than or equal to 1"}]]
+        None, examples=[[{"name": "limit", "reason": "Input should be greater than or equal to 1"}]]
     )
 
 
@@ -96,7 +96,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
 
     def document(self, instance: str = "") -> dict[str, Any]:
         """Return the JSON document; an event of a stream has the same one."""
-        named = [{"name": self.parameter, "in": "query", "reason": self.detail}] if self.parameter else []
+        named = [{"name": self.parameter, "reason": self.detail}] if self.parameter else []
         return {
             "type": _TYPE + self.kind,
             "title": _TITLES.get(self.kind) or self.kind.replace("-", " ").capitalize(),

@@ -12,8 +12,7 @@ from shipper.api.answers import answer
 from shipper.api.asking import Asked, Asking
 from shipper.api.cursors import Position
 from shipper.api.entries import Line, shown
-from shipper.api.filters import Filters
-from shipper.api.problems import bad_parameter
+from shipper.api.filters import Filters, Limit, limit_of
 from shipper.api.vocabulary import check_services
 from shipper.api.walk import Numbered, after, walk
 from shipper.moments import rfc3339
@@ -24,7 +23,7 @@ router = APIRouter(tags=["Logs"])
 class LogsAsked(Filters):
     """What `GET /v1/logs` takes."""
 
-    limit: int = Field(100, ge=1, description="So many lines at most.")
+    limit: Limit = None
     direction: Literal["backward", "forward"] = Field("backward", description="Newest first, or oldest first.")
     cursor: Annotated[str, Field(max_length=200)] | None = Field(
         None, description="`cursor` of the page before; the other parameters stay as they were."
@@ -47,25 +46,22 @@ async def logs(request: Request, asking: Asked, asked: Annotated[LogsAsked, Quer
 
     Walking all pages gives each line once, however many share a nanosecond and whatever arrives meanwhile.
     """
-    if asked.limit > asking.settings.api.lines_max:
-        raise bad_parameter(
-            "limit", f"at most {asking.settings.api.lines_max} lines are given at once; take the cursor for more"
-        )
+    limit = limit_of(asked.limit, asking)
     position, anew = _position(asking, asked)
     query = await asked.query(asking)
     backward = asked.direction == "backward"
     found: list[Numbered] = []
     # One more than asked for tells whether there are more; one was delivered already, where there is a cursor.
     tie = asking.settings.api.page_entries
-    reading = walk(asking.reader(), query, position, page=asked.limit + 2, tie=tie, backward=backward, anew=anew)
+    reading = walk(asking.reader(), query, position, page=limit + 2, tie=tie, backward=backward, anew=anew)
     async for lines in reading:
         found += lines
-        if len(found) > asked.limit:
+        if len(found) > limit:
             break
     if not found and anew:
         await check_services(asking, (position.from_ns, position.to_ns), asked.service)
-    page = found[: asked.limit]
-    more = len(found) > asked.limit
+    page = found[:limit]
+    more = len(found) > limit
     asking.note(lines=len(page))
     return answer(request, _document(page, asking, asked, query, position, more=more))
 
