@@ -161,6 +161,31 @@ class Canary(Section, frozen=True, kw_only=True):
     every_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
 
 
+class ApiTopics(Section, frozen=True, kw_only=True):
+    """The compacted topics that the log API keeps its state in."""
+
+    levels: str = "log-levels"
+    queries: str = "log-queries"
+    tokens: str = "log-tokens"
+
+
+class ApiOidc(Section, frozen=True, kw_only=True):
+    """Whose JWTs the log API takes, and what their claims mean. Without an issuer it takes none."""
+
+    issuer: str = ""
+    audience: str = ""
+    jwks_url: str = ""
+    algorithms: list[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+    ] = msgspec.field(default_factory=lambda: ["RS256"])
+    name_claim: str = "sub"
+    role_claim: str = "roles"
+    roles: dict[str, Literal["service", "viewer", "operator", "admin"]] = msgspec.field(default_factory=dict)
+    services_claim: str = ""
+    environments_claim: str = ""
+    tenant_claim: str = ""
+
+
 class Api(Section, frozen=True, kw_only=True):
     """The log API, `shipper api`: where it listens, how it reads, and how much one call may ask for."""
 
@@ -176,6 +201,15 @@ class Api(Section, frozen=True, kw_only=True):
     tail_lines_max: Annotated[int, Meta(ge=10, le=100_000)] = 2_000
     shippers: list[str] = msgspec.field(default_factory=lambda: ["http://127.0.0.1:9600"])
     public: list[Literal["/readyz", "/metrics", "/docs"]] = msgspec.field(default_factory=list)
+    requests_per_minute: Positive = 600
+    failures_per_minute: Positive = 60
+    body_bytes_max: Annotated[int, Meta(ge=1_024, le=16_777_216)] = 65_536
+    body_timeout_s: Seconds = 10.0
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    trusted_proxies: list[str] = msgspec.field(default_factory=list)
+    topics: ApiTopics = msgspec.field(default_factory=ApiTopics)
+    oidc: ApiOidc = msgspec.field(default_factory=ApiOidc)
 
 
 def _structured_metadata() -> dict[str, Paths]:

@@ -96,13 +96,15 @@ def create(
     *,
     config: ConfigOption = None,
     overrides: SetOption = None,
-    partitions: Annotated[int, typer.Option(min=1, help="Of each topic: at most so many workers share it.")] = 8,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Of each topic but the log API's: so many workers share it.")
+    ] = 8,
     replication_factor: Annotated[
         Optional[int],  # noqa: UP045 - as above
         typer.Option(min=1, max=32767, help="Copies of each record; else three, or as many as there are brokers."),
     ] = None,
 ) -> None:
-    """Create the log topics and the dead letter topic where they are missing; say how those that exist differ."""
+    """Create the log topics, the dead letter topic and the log API's where they are missing; say how others differ."""
     from shipper.cli import topics
     from shipper.config import load
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shipper.config import contents, layers, secrets, servers, shape
+from shipper.config import access, contents, layers, secrets, servers, shape
 from shipper.config.problems import Problems
 from shipper.errors import ConfigError
 from shipper.settings import Settings
@@ -59,6 +59,7 @@ def load(path: Path | None, *, env: Mapping[str, str], overrides: Sequence[str] 
     settings = secrets.read(settings, problems)
     problems.raise_any()
     servers.check(settings, problems)
+    access.check(settings, problems)
     contents.check(settings, problems)
     problems.raise_any()
     return settings

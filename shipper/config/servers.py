@@ -71,6 +71,12 @@ def _api(settings: Settings, problems: Problems) -> None:
         )
 
 
+def topic_name(key: str, topic: str, problems: Problems) -> None:
+    """Note it if this can be no topic's name."""
+    if not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
+        problems.add(key, f"{show(topic)} is no name of a topic: up to 249 letters, digits, dots, dashes, _")
+
+
 def _kafka(kafka: Kafka, problems: Problems) -> None:
     # In a group, Kafka deals: there the index only keeps the hosts' names apart.
     if kafka.assignment == "pinned" and kafka.node_index >= kafka.node_count:
@@ -99,8 +105,7 @@ def _topics(settings: Settings, problems: Problems) -> None:
     for topic in twice(topics):
         problems.add("kafka.topics", f"names {show(topic)} twice")
     for key, topic in (*(("kafka.topics", topic) for topic in topics), ("dead_letter.topic", dead_letter)):
-        if not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
-            problems.add(key, f"{show(topic)} is no name of a topic: up to 249 letters, digits, dots, dashes, _")
+        topic_name(key, topic, problems)
     if dead_letter in topics:
         problems.contradict(
             ("dead_letter.topic", dead_letter),

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # documented t
 )
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from shipper.errors import KafkaUnavailableError
+from shipper.errors import CannotStartError, KafkaUnavailableError
 from shipper.kafka.connection import Complaints, common_settings, create_client, explain
 from shipper.settings import Kafka, Settings
 
@@ -30,6 +30,8 @@ _REPLICAS_MAX = 3
 _MESSAGE_BYTES_MAX = 1_048_588  # Kafka's own default of max.message.bytes
 _HEADERS_BYTES_MAX = 65_536
 """Room for the headers of a dead letter, which come on top of a record that may have filled its own topic's bound."""
+# A day after it was overwritten a row may go; so may the mark of one that was deleted, a day after that.
+_TABLE = {"cleanup.policy": "compact", "segment.ms": str(_DAY_MS), "delete.retention.ms": str(_DAY_MS)}
 _ASK_S = 0.5
 _PAUSE_S = 0.1
 # The brokers hear of a new topic a moment after it was made, and of its partitions' leaders a moment later.
@@ -193,18 +195,19 @@ def describe(settings: Settings, *, timeout_s: float = 10.0) -> Cluster:
 
 
 def create(settings: Settings, *, partitions: int, replication_factor: int | None = None) -> list[TopicOutcome]:
-    """Make the log topics and the dead letter topic as far as they are missing; the others are compared.
+    """Make the log topics, the log API's and the dead letter topic as far as they are missing; the others are compared.
 
     Args:
         settings: names the topics.
-        partitions: of each topic: the bound on how many workers can share it.
+        partitions: of each topic but the log API's, which have one: the bound on how many workers can share it.
         replication_factor: copies of each record; None for three, or as many as there are brokers.
 
-    Returns: what became of each topic, the dead letter topic last.
+    Returns: what became of each topic: log topics, the dead letter topic, the log API's.
     Raises: KafkaUnavailableError with the way out; ConfigError if librdkafka refuses `[kafka.client]`.
     """
     admin = Admin(settings.kafka)
-    names = [*settings.kafka.topics, settings.dead_letter.topic]
+    tables = table_topics(settings)
+    names = [*settings.kafka.topics, settings.dead_letter.topic, *tables]
     cluster = admin.describe(names)
     copies = replication_factor or min(_REPLICAS_MAX, len(cluster.brokers))
     configs = admin.configs(name for name in names if name in cluster.topics)
@@ -221,7 +224,10 @@ def create(settings: Settings, *, partitions: int, replication_factor: int | Non
         if name == settings.dead_letter.topic:
             wanted["retention.ms"] = str(_DEAD_LETTER_RETENTION_MS)
             wanted["max.message.bytes"] = str(message_bytes_max + _HEADERS_BYTES_MAX)
-        topic = Topic(name, partitions, copies)
+        if name in tables:
+            del wanted["retention.ms"]
+            wanted |= _TABLE
+        topic = Topic(name, 1 if name in tables else partitions, copies)
         if (existing := cluster.topics.get(name)) is None:
             outcomes.append(TopicOutcome(topic, created=_create(admin, topic, wanted)))
         else:
@@ -229,6 +235,39 @@ def create(settings: Settings, *, partitions: int, replication_factor: int | Non
             outcomes.append(TopicOutcome(existing, created=False, differences=differences))
     admin.wait_until_known(outcome.topic for outcome in outcomes)
     return outcomes
+
+
+def table_topics(settings: Settings) -> list[str]:
+    """Return the names of the topics that the log API keeps its tables in."""
+    topics = settings.api.topics
+    return [topics.levels, topics.queries, topics.tokens]
+
+
+def create_tables(settings: Settings) -> None:
+    """Make the log API's topics as far as they are missing.
+
+    Raises: KafkaUnavailableError with the way out; ConfigError if librdkafka refuses `[kafka.client]`;
+        CannotStartError if one that exists is not compacted: Kafka would delete what it holds.
+    """
+    admin = Admin(settings.kafka)
+    names = table_topics(settings)
+    cluster = admin.describe(names)
+    copies = min(_REPLICAS_MAX, len(cluster.brokers))
+    wanted = {**_TABLE, "compression.type": "lz4", "min.insync.replicas": str(min(2, copies))}
+    made = [Topic(name, 1, copies) for name in names if name not in cluster.topics]
+    for topic in made:
+        _create(admin, topic, wanted)
+    admin.wait_until_known(made)
+    try:
+        configs = admin.configs(cluster.topics)
+    except KafkaUnavailableError:  # DESCRIBE_CONFIGS is not needed for anything else
+        return
+    for name, config in configs.items():
+        if config.get("cleanup.policy") != "compact":
+            raise CannotStartError(
+                f"topic {name} has cleanup.policy = {config.get('cleanup.policy')}, so Kafka deletes what the log API "
+                f"keeps there: kafka-configs --alter --topic {name} --add-config cleanup.policy=compact"
+            )
 
 
 def _create(admin: Admin, topic: Topic, config: Mapping[str, str]) -> bool:

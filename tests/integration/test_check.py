@@ -15,7 +15,7 @@ from shipper.cli import check, topics
 from shipper.devstack.kafka import KafkaServer, make_topic
 from shipper.devstack.loki import LokiServer
 from shipper.errors import KafkaUnavailableError
-from shipper.settings import DeadLetter, Kafka, Settings
+from shipper.settings import Api, ApiTopics, DeadLetter, Kafka, Settings
 
 CheckLines = Callable[..., tuple[int, list[str]]]
 Names = tuple[str, str]
@@ -49,8 +49,11 @@ def run_check() -> CheckLines:
 
 
 def create_topics(bootstrap: str, names: Names, partitions: int = 2) -> list[str]:
+    tables = ApiTopics(**{name: f"{names[0]}-{name}" for name in ApiTopics.__struct_fields__})
     settings = Settings(
-        kafka=Kafka(bootstrap_servers=[bootstrap], topics=[names[0]]), dead_letter=DeadLetter(topic=names[1])
+        kafka=Kafka(bootstrap_servers=[bootstrap], topics=[names[0]]),
+        dead_letter=DeadLetter(topic=names[1]),
+        api=Api(topics=tables),
     )
     output = StringIO()
     topics.create(settings, partitions=partitions, replication_factor=None, console=Console(file=output))
@@ -67,10 +70,15 @@ def test_topics_are_created_once_and_then_compared(kafka: KafkaServer, names: Na
     assert create_topics(kafka.bootstrap, names) == [
         f"created {names[0]}: 2 partitions, 1 of each record",
         f"created {names[1]}: 2 partitions, 1 of each record",
+        *(f"created {names[0]}-{name}: 1 partitions, 1 of each record" for name in ("levels", "queries", "tokens")),
     ]
     assert create_topics(kafka.bootstrap, names) == [
         f"exists  {names[0]}: 2 partitions, 1 of each record; as it would be made",
         f"exists  {names[1]}: 2 partitions, 1 of each record; as it would be made",
+        *(
+            f"exists  {names[0]}-{name}: 1 partitions, 1 of each record; as it would be made"
+            for name in ("levels", "queries", "tokens")
+        ),
     ]
 
 
