@@ -64,7 +64,7 @@ class LogApi:
         self._app = make_app(self.settings, access=access)
         port = free_port()
         self.url = f"http://{HOST}:{port}"
-        config = server.config(self._app)
+        config = server.config(self._app, self.settings.api)
         config.host, config.port = HOST, port
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -7,6 +7,7 @@ A route names what it wants: `principal: Annotated[Principal, Depends(require(Ro
 everybody who may read logs. A route that names nothing is still behind the middleware.
 """
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from servicelog import propagate
 from shipper.api.principal import Principal, Role
+from shipper.api.problems import RETRY_AFTER_S, Problem, respond
 
 OPEN_PATHS = frozenset({"/healthz"})
 """What is answered to everybody."""
@@ -51,6 +52,7 @@ class Visit:
 
     Attributes:
         client: the address that it came from.
+        request_id: what the caller calls it, or a new name; it is in the answer's `X-Request-ID`.
         principal: who asks; None: nobody that we know.
         refusal: why it was refused at the door, in words.
         status: of the answer; 0: there was none.
@@ -60,6 +62,7 @@ class Visit:
     """
 
     client: str
+    request_id: str = ""
     principal: Principal | None = None
     refusal: str = ""
     status: int = 0
@@ -136,12 +139,16 @@ class AccessMiddleware:
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
-        visit = Visit(client=scope["client"][0] if scope.get("client") else "")
+        given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request_id = str(propagate.taken_over(given)["requestId"])
+        visit = Visit(client=scope["client"][0] if scope.get("client") else "", request_id=request_id)
         scope.setdefault("state", {})["visit"] = visit
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 visit.status = message["status"]
+                name = (propagate.REQUEST_ID.encode(), request_id.encode("latin-1"))
+                message = {**message, "headers": [*message.get("headers", ()), name]}
             else:
                 visit.bytes_sent += len(message.get("body", b""))
             await send(message)
@@ -153,7 +160,7 @@ class AccessMiddleware:
                 await self._app(scope, receive, sent)
             else:
                 tell = refusal.audited
-                await refusal.response(scope, receive, sent)
+                await respond(Request(scope), refusal.problem)(scope, receive, sent)
         finally:
             visit.duration_s = time.monotonic() - started
             if tell:
@@ -168,10 +175,11 @@ class AccessMiddleware:
             if wait_s := self._access.failures(visit.client):
                 return _Refusal(_too_many(wait_s), audited=False)
             challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
-            return _Refusal(_problem(401, "Unauthorized", str(error), {"WWW-Authenticate": challenge}))
+            return _Refusal(_unauthenticated(str(error), challenge))
         except NotReadyError as error:
             visit.refusal = str(error)
-            return _Refusal(_problem(503, "Service Unavailable", str(error), {"Retry-After": "5"}))
+            retry = {"Retry-After": str(RETRY_AFTER_S)}
+            return _Refusal(Problem(503, "not-ready", str(error), headers=retry))
         if wait_s := self._access.limit(visit.principal):
             visit.refusal = "rate limit"
             return _Refusal(_too_many(wait_s))
@@ -180,19 +188,18 @@ class AccessMiddleware:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    response: JSONResponse
+    problem: Problem
     audited: bool = True
 
 
-def _too_many(wait_s: float) -> JSONResponse:
-    seconds = max(1, round(wait_s + 0.5))
+def _unauthenticated(detail: str, challenge: str = _CHALLENGE) -> Problem:
+    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _too_many(wait_s: float) -> Problem:
+    seconds = math.ceil(wait_s)
     detail = f"too many requests: ask again in {seconds} s"
-    return _problem(429, "Too Many Requests", detail, {"Retry-After": str(seconds)})
-
-
-def _problem(status: int, title: str, detail: str, headers: dict[str, str]) -> JSONResponse:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    return Problem(429, "too-much", detail, headers={"Retry-After": str(seconds)})
 
 
 BEARER = HTTPBearer(
@@ -201,10 +208,10 @@ BEARER = HTTPBearer(
 
 
 def visit_of(request: Request) -> Visit:
-    """Return what is known of a request so far. Raises HTTPException, 401, if it did not come through the door."""
+    """Return what is known of a request so far. Raises Problem 401 if it did not come through the door."""
     visit = getattr(request.state, "visit", None)
     if not isinstance(visit, Visit):
-        raise HTTPException(401, "nobody has looked who asks", {"WWW-Authenticate": _CHALLENGE})
+        raise _unauthenticated("nobody has looked who asks")
     return visit
 
 
@@ -216,10 +223,11 @@ def require(role: Role) -> Callable[..., Awaitable[Principal]]:
     ) -> Principal:
         principal = visit_of(request).principal
         if principal is None:
-            raise HTTPException(401, "nobody has proved who asks", {"WWW-Authenticate": _CHALLENGE})
+            raise _unauthenticated("nobody has proved who asks")
         if principal.role < role:
-            raise HTTPException(
+            raise Problem(
                 403,
+                "forbidden",
                 f"this needs the role {role.name.lower()}, and {principal.name} has the role "
                 f"{principal.role.name.lower()}",
             )

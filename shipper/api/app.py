@@ -1,14 +1,14 @@
 """The application of the log API: who may call, what goes wrong, and all the routes, put together.
 
-    request ─▶ Counted ─▶ the door (access) ─▶ gzip ─▶ route ─▶ Asking ─▶ filters ─▶ walk ─▶ Loki
+    request ─▶ Counted ─▶ the door (access) ─▶ bodies ─▶ gzip ─▶ route ─▶ Asking ─▶ filters ─▶ walk ─▶ Loki
                                                         └─ Problem, LokiQueryError, anything else ─▶ problems
 
-It keeps nothing: any number of instances answer alike.
+What it keeps lies in Kafka (`tables`): any number of instances answer alike.
 """
 
 import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -17,8 +17,23 @@ from shipper import __version__
 from shipper.api import metrics, problems
 from shipper.api.access import OPEN_PATHS, Access, AccessMiddleware
 from shipper.api.asking import Places, Service
+from shipper.api.bodies import Bodies
 from shipper.api.parquet import FILES_MAX
-from shipper.api.routes import context, docs, export, health, logql, logs, shippers, stats, tail, traces, vocabulary
+from shipper.api.routes import (
+    context,
+    docs,
+    export,
+    health,
+    levels,
+    logql,
+    logs,
+    shippers,
+    stats,
+    tail,
+    traces,
+    vocabulary,
+)
+from shipper.api.tables import Tables
 from shipper.loki import async_connection
 from shipper.settings import Settings
 
@@ -36,18 +51,20 @@ ROUTERS: tuple[APIRouter, ...] = (
     export.router,
     logql.router,
     shippers.router,
+    levels.router,
     health.router,
     docs.router,
 )
 """Every module of calls; a new one is added here."""
 
 
-def make_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
+def make_app(settings: Settings, *, access: Access | None = None, tables: Tables | None = None) -> FastAPI:
     """Return the application.
 
     Args:
         settings: the configuration.
         access: who may come in; by default nobody.
+        tables: what is kept in Kafka; read when the application starts. Without, what needs it is answered 503.
 
     Raises: ConfigError if a file that the settings name cannot be read.
     """
@@ -55,7 +72,7 @@ def make_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with client:
+        async with client, tables.running() if tables else nullcontext():
             yield
 
     app = FastAPI(
@@ -76,10 +93,12 @@ def make_app(settings: Settings, *, access: Access | None = None) -> FastAPI:
         streams=Places("tails and exports", settings.api.streams_max, metrics.STREAMS),
         files=Places("Parquet files", FILES_MAX, metrics.FILES),
     )
+    app.state.tables = tables
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_BYTES_MIN, compresslevel=_GZIP_LEVEL)
+    app.add_middleware(Bodies, bytes_max=settings.api.body_bytes_max, timeout_s=settings.api.body_timeout_s)
     app.add_middleware(AccessMiddleware, access=_opened(access or Access(authenticators=[]), settings))
     app.add_middleware(metrics.Counted)
     return app

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from shipper import __version__
-from shipper.cli import dlq_app
+from shipper.cli import api_app, dlq_app
 from shipper.cli.options import ConfigOption, SetOption, examples, new_console
 from shipper.errors import ShipperError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 topics_app = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(dlq_app.app, name="dlq")
+app.add_typer(api_app.app, name="api")
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -257,19 +258,6 @@ def capacity(
         host_cores=host_cores,
     )
     raise typer.Exit(planning.run(load, as_json=form == "json", console=new_console()))
-
-
-@app.command(
-    epilog=examples("shipper api", "shipper api --set api.listen=0.0.0.0:4005", "curl -s localhost:4005/healthz")
-)
-def api(*, config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Serve the log API: query, follow and export logs over HTTP. It keeps nothing; run as many as you like."""
-    from shipper.api import server
-    from shipper.api.app import make_app
-    from shipper.config import load
-
-    settings = load(config, env=os.environ, overrides=overrides or ())
-    raise typer.Exit(server.run(settings, make_app(settings)))
 
 
 def run_app() -> None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI, Request
 
+from shipper.api import problems
 from shipper.api.access import (
     Access,
     AccessMiddleware,
@@ -41,6 +42,7 @@ class Door:
     def __init__(self, **access: Any) -> None:  # noqa: ANN401 - what Access takes
         self.visits: list[Visit] = []
         app = FastAPI()
+        problems.install(app)
         app.add_middleware(
             AccessMiddleware,
             access=Access(authenticators=[Names()], audit=lambda _, visit: self.visits.append(visit), **access),
@@ -128,6 +130,7 @@ async def test_a_role_may_do_what_those_below_it_may_and_no_more() -> None:
 
 async def test_a_route_that_did_not_come_through_the_door_is_refused() -> None:
     app = FastAPI()
+    problems.install(app)
 
     @app.get("/logs")
     def logs(who: Annotated[Principal, Depends(principal_of)]) -> str:

@@ -1,0 +1,83 @@
+"""The audit: a log record of each access, through the same Kafka topic as all other logs, `service="log-api"`.
+
+    {"level": "info", "service": "log-api", "message": "Access", "context": "Audit", "requestId": "…", "userId": "mara",
+     "event": "access", "outcome": "success", "method": "GET", "route": "/v1/logs", "status": 200, "durationMs": 12.5,
+     "metadata": {"role": "viewer", "prefix": "5f2c…", "client": "192.0.2.7", "from": "…", "to": "…", "lines": 17, …}}
+
+So it is kept as long as they are, and is found as they are. Nothing here has a secret: no header is written, and what
+looks like a token in the rest is taken out.
+"""
+
+import re
+from typing import Any, Final
+
+from starlette.types import Scope
+
+import servicelog
+from shipper.api.access import Visit
+from shipper.api.principal import Role
+from shipper.settings import Settings
+
+SERVICE: Final = "log-api"
+_OWN_TOKEN: Final = re.compile(r"(shp_[0-9a-f]{10}_)[A-Za-z0-9_-]{8,}")
+_DENIED: Final = (401, 403, 429)
+_WRONG, _FAILED = 400, 500
+_POLLS: Final = (200, 304, 404)
+
+
+def configure(settings: Settings) -> None:
+    """Have the log records of this process written to the log topic.
+
+    What is set here goes before SERVICELOG_… in the environment: no level of theirs can silence the audit. The other
+    settings are the environment's, such as SERVICELOG_WHEN_FULL=spill.
+    """
+    servicelog.configure(
+        service=SERVICE,
+        kafka=",".join(settings.kafka.bootstrap_servers),
+        topic=settings.kafka.topics[0],
+        kafka_settings={key: str(value) for key, value in settings.kafka.client.items()},
+        level="info",
+        levels={},
+        level_url="",
+    )
+
+
+def write(scope: Scope, visit: Visit) -> None:
+    """Write a visit down; never blocks, never raises.
+
+    A service's library that asks for its levels every two seconds is written down only when it is refused.
+    """
+    who = visit.principal
+    if who is not None and who.role is Role.SERVICE and visit.status in _POLLS:
+        return
+    route = getattr(scope.get("route"), "path", None)
+    level = "error" if visit.status >= _FAILED else "warn" if visit.status >= _WRONG else "info"
+    log = servicelog.get_logger("Audit")
+    getattr(log, level)(
+        "Access",
+        requestId=visit.request_id,
+        userId=who.name if who else None,
+        event="access",
+        outcome=_outcome(visit),
+        reason=visit.refusal or None,
+        method=scope["method"],
+        route=route,
+        status=visit.status or None,
+        durationMs=round(visit.duration_s * 1_000, 3),
+        role=who.role.name.lower() if who else None,
+        prefix=who.token if who else None,
+        client=visit.client,
+        path=_clean(scope["path"]),
+        bytes=visit.bytes_sent,
+        **{name: _clean(value) for name, value in visit.facts.items()},
+    )
+
+
+def _outcome(visit: Visit) -> str:
+    if visit.status in _DENIED:
+        return "denied"
+    return "success" if 0 < visit.status < _WRONG else "failure"
+
+
+def _clean(value: Any) -> Any:  # noqa: ANN401 - a fact is anything
+    return _OWN_TOKEN.sub(r"\1[redacted]", value) if isinstance(value, str) else value
