@@ -1,11 +1,12 @@
 """Tables in compacted topics, on a real Kafka: what is written is there for all, and two writers never both win."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 
 from shipper.devstack.kafka import KafkaServer, TopicFactory
 from shipper.errors import CannotStartError
@@ -106,6 +107,31 @@ def test_of_many_writers_in_many_instances_each_increment_counts_once(instance: 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(add, instances * 2))
     until(lambda: all(one.rows() == {"n": b"24"} for one in instances))
+
+
+def test_who_lags_behind_reads_what_others_wrote_before_it_decides(
+    instance: Callable[[], Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, other = instance(), instance()
+    first = late.put("a", b"1")
+    assert first is not None
+    may_read = threading.Event()
+    take, catch_up = late.table._take, late.table.catch_up
+
+    def take_later(messages: list[Message]) -> None:
+        assert may_read.wait(WAIT_S)
+        take(messages)
+
+    def caught_up() -> None:
+        may_read.set()
+        catch_up()
+
+    monkeypatch.setattr(late.table, "_take", take_later)
+    monkeypatch.setattr(late.table, "catch_up", caught_up)
+    other.put("a", b"2", expected=first.version)
+    with pytest.raises(ConflictError):
+        late.put("a", b"lost", expected=first.version)
+    assert other.rows() == {"a": b"2"}
 
 
 def test_what_a_writer_that_died_left_open_holds_up_nobody_and_is_never_read(
