@@ -62,7 +62,7 @@ class KeptApi:
     """
 
     def __init__(self, settings: Settings, who: Mapping[str, str], *, is_audited: bool = False) -> None:
-        self.settings, self._who = settings, who
+        self.settings, self.who = settings, who
         tables = Tables(settings)
         door = entrance(settings.api, tables)
         if is_audited:
@@ -90,7 +90,7 @@ class KeptApi:
 
     def ask(self, who: str, method: str, path: str, **more: Any) -> httpx.Response:  # noqa: ANN401 - what httpx takes
         """Ask on behalf of somebody; `headers` are added to theirs."""
-        headers = {**({"authorization": self._who[who]} if who else {}), **more.pop("headers", {})}
+        headers = {**({"authorization": self.who[who]} if who else {}), **more.pop("headers", {})}
         return self.client.request(method, path, headers=headers, **more)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import node_programs
 from shipper.devstack.kafka import KafkaServer
 from shipper.devstack.server import HOST, free_port
 
@@ -29,3 +30,9 @@ def guarded(server_dir: Callable[[str], Path]) -> Iterator[tuple[KafkaServer, st
     }
     with server:
         yield server, address
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """The program, with everything installed from package-lock.json and built."""
+    return node_programs.build()

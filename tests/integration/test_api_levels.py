@@ -66,7 +66,7 @@ def test_all_instances_agree_and_know_it_after_a_restart(apis: tuple[KeptApi, Ke
     etag = poll(api).headers["etag"]
     until(lambda: poll(apis[1]).status_code == 200)
     assert poll(apis[1]).headers["etag"] == etag
-    with KeptApi(api.settings, api._who) as started_anew:
+    with KeptApi(api.settings, api.who) as started_anew:
         assert poll(started_anew).headers["etag"] == etag
     apis[1].ask("operator", "DELETE", "/v1/levels/chat-service/app.db")
     until(lambda: poll(api).status_code == 404)

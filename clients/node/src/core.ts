@@ -25,9 +25,7 @@ export class Core {
     this.levels = new Levels(settings.level, settings.levels);
     this.#writer = new RecordWriter(settings.service, settings);
     this.#delivery = settings.kafka || link ? new Delivery(settings, link) : undefined;
-    this.#source = settings.levelUrl
-      ? new LevelSource(settings.levelUrl, settings.levelEveryMs, this.levels).start()
-      : undefined;
+    this.#source = settings.levelUrl ? new LevelSource(settings, this.levels).start() : undefined;
   }
 
   isEnabled(level: Level, logger: string): boolean {

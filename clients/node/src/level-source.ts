@@ -5,7 +5,11 @@
 // 404 and 204 say that there is nothing: the configured levels count. So they do after the expiry, whether the endpoint
 // answers or not; until then, an endpoint that does not answer changes nothing.
 
+import { readFile } from "node:fs/promises";
 import type { Levels } from "./levels.js";
+import type { Settings } from "./settings.js";
+
+type Source = Pick<Settings, "levelUrl" | "levelEveryMs" | "levelToken" | "levelTokenFile">;
 
 const TIMEOUT_MS = 2_000;
 const ANSWER_CHARS_MAX = 65_536;
@@ -14,6 +18,8 @@ const ANSWER_CHARS_MAX = 65_536;
 export class LevelSource {
   readonly #url: string;
   readonly #everyMs: number;
+  readonly #token: string;
+  readonly #tokenFile: string;
   readonly #levels: Levels;
   #etag: string | null = null;
   #timer: NodeJS.Timeout | undefined;
@@ -21,9 +27,11 @@ export class LevelSource {
   #stopped = false;
   #failing = false;
 
-  constructor(url: string, everyMs: number, levels: Levels) {
-    this.#url = url;
-    this.#everyMs = everyMs;
+  constructor(settings: Source, levels: Levels) {
+    this.#url = settings.levelUrl;
+    this.#everyMs = settings.levelEveryMs;
+    this.#token = settings.levelToken;
+    this.#tokenFile = settings.levelTokenFile;
     this.#levels = levels;
   }
 
@@ -56,6 +64,8 @@ export class LevelSource {
 
   async #ask(): Promise<void> {
     const headers: Record<string, string> = this.#etag === null ? {} : { "if-none-match": this.#etag };
+    const token = this.#tokenFile === "" ? this.#token : (await readFile(this.#tokenFile, "utf8")).trim();
+    if (token !== "") headers["authorization"] = `Bearer ${token}`; // fetch takes it out where it is sent to another host
     const answer = await fetch(this.#url, { headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
     const body = await answer.text();
     if (this.#stopped || answer.status === 304) return;

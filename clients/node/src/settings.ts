@@ -34,6 +34,9 @@ export interface Settings {
   /** Where levels are asked for, `http://…/v1/levels/chat-service`; empty: nowhere. */
   levelUrl: string;
   levelEveryMs: number;
+  /** What is sent there as `Authorization: Bearer …`; or the file that holds it, which is read each time. */
+  levelToken: string;
+  levelTokenFile: string;
   compression: "lz4" | "snappy" | "gzip" | "none";
   tls?: TlsOptions;
   sasl?: SASLOptions;
@@ -56,6 +59,8 @@ const DEFAULTS: Settings = {
   redactEmails: false,
   levelUrl: "",
   levelEveryMs: 2_000,
+  levelToken: "",
+  levelTokenFile: "",
   compression: "lz4",
 };
 
@@ -101,6 +106,9 @@ function check(settings: Settings): void {
   }
   for (const name of ["queueBytesMax", "spillBytesMax", "stderrLinesPerS", "levelEveryMs"] as const) {
     if (!(settings[name] > 0)) throw new SettingsError(`${name} = ${settings[name]}: it must be more than 0`);
+  }
+  if (settings.levelToken !== "" && settings.levelTokenFile !== "") {
+    throw new SettingsError("levelToken and levelTokenFile are both set: give one of the two");
   }
   if (settings.whenFull === "spill" && settings.spillFolder === "") {
     throw new SettingsError('whenFull = "spill" needs spillFolder: a folder that outlives the process');

@@ -347,7 +347,8 @@ def test_live_levels_are_applied_kept_while_nobody_answers_and_expire(
 ) -> None:
     levels = CURRENT.core.levels
     log, standard_log = servicelog.get_logger("app.rooms"), logging.getLogger("app.rooms")
-    source = LevelSource(f"{server}/v1/levels/chat-service", 0.02, levels, stdlib.apply_levels)
+    asking = Settings(service="s", level_url=f"{server}/v1/levels/chat-service", level_every_s=0.02)
+    source = LevelSource(asking, levels, stdlib.apply_levels)
     source.start()
     try:
         wait_for(lambda: Answering.asked > 1, "it asks")

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from servicelog import levels
@@ -29,15 +30,16 @@ class LevelSource:
     """Asks, and sets the levels.
 
     Args:
-        url: where to ask.
-        every_s: how often.
-        levels: what is set.
+        settings: where to ask, how often, and with which token.
+        target: what is set.
         changed: called after each change.
     """
 
-    def __init__(self, url: str, every_s: float, target: Levels, changed: Callable[[], None] | None = None) -> None:
-        self._url = url
-        self._every_s = every_s
+    def __init__(self, settings: Settings, target: Levels, changed: Callable[[], None] | None = None) -> None:
+        self._url = settings.level_url
+        self._every_s = settings.level_every_s
+        self._token = settings.level_token
+        self._token_file = settings.level_token_file
         self._levels = target
         self._changed = changed
         self._etag: str | None = None
@@ -76,8 +78,11 @@ class LevelSource:
         headers = {"If-None-Match": self._etag} if self._etag else {}
         if not self._url.startswith(("http://", "https://")):
             raise ValueError("level_url must begin with http:// or https://")
+        asked = request.Request(self._url, headers=headers)  # noqa: S310 - seen to above
+        if token := self._read_token():
+            asked.add_unredirected_header("Authorization", f"Bearer {token}")  # for this host, wherever it may point
         try:
-            with request.urlopen(request.Request(self._url, headers=headers), timeout=_TIMEOUT_S) as answer:  # noqa: S310 - seen to above
+            with request.urlopen(asked, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - as above
                 status, etag, body = answer.status, answer.headers.get("ETag"), answer.read(_ANSWER_BYTES_MAX)
         except error.HTTPError as refusal:
             with contextlib.closing(refusal):
@@ -96,6 +101,11 @@ class LevelSource:
             levels.number(level)
         expires = said.get("expiresAt")
         self._set(by_logger, _seconds(expires) if expires else None)
+
+    def _read_token(self) -> str:
+        if self._token_file:
+            return Path(self._token_file).read_text(encoding="utf-8").strip()
+        return self._token
 
     def _set(self, by_logger: dict[str, str], expires_s: float | None) -> None:
         self._expires_s = expires_s
@@ -119,7 +129,7 @@ _RUNNING: Final["set[LevelSource]"] = set()
 
 def start(settings: Settings, target: Levels, changed: Callable[[], None] | None = None) -> None:
     """Ask for the service's levels from now on."""
-    source = LevelSource(settings.level_url, settings.level_every_s, target, changed)
+    source = LevelSource(settings, target, changed)
     _RUNNING.add(source)
     source.start()
 

@@ -43,6 +43,7 @@ class Settings:
         redact_emails: whether e-mail addresses are taken out of texts.
         level_url: where levels are asked for, `http://…/v1/levels/chat-service`; empty: nowhere.
         level_every_s: how often.
+        level_token, level_token_file: what is sent there as `Authorization: Bearer …`; the file is read each time.
         compression: of what is sent.
         kafka_settings: more settings for librdkafka, for TLS and SASL.
     """
@@ -63,6 +64,8 @@ class Settings:
     redact_emails: bool = False
     level_url: str = ""
     level_every_s: float = 2.0
+    level_token: str = field(default="", repr=False)
+    level_token_file: str = ""
     compression: str = "lz4"
     kafka_settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,6 +78,8 @@ class Settings:
         for name in ("queue_bytes_max", "spill_bytes_max", "stderr_lines_per_s", "level_every_s"):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} = {getattr(self, name)!r}: it must be more than 0")
+        if self.level_token and self.level_token_file:
+            raise SettingsError("level_token and level_token_file are both set: give one of the two")
         if self.when_full == "spill" and not self.spill_folder:
             raise SettingsError('when_full = "spill" needs spill_folder: a folder that outlives the process')
         for level in (self.level, *self.levels.values()):
@@ -127,6 +132,8 @@ _KINDS: Final[Mapping[str, type]] = {
     "redact_emails": bool,
     "level_url": str,
     "level_every_s": float,
+    "level_token": str,
+    "level_token_file": str,
     "compression": str,
     "kafka_settings": Mapping,
 }
