@@ -40,3 +40,11 @@ def rfc3339(at_ns: int) -> str:
     """Return a moment as RFC 3339 in UTC, with nine digits of the second."""
     seconds, ns = divmod(at_ns, NS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
+
+
+def show_ms(ms: int) -> str | None:
+    """Return milliseconds since the epoch as RFC 3339, in UTC; None where there is no such time."""
+    try:
+        return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return None

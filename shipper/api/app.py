@@ -21,12 +21,14 @@ from shipper.api.bodies import Bodies
 from shipper.api.parquet import FILES_MAX
 from shipper.api.routes import (
     context,
+    dead_letters,
     docs,
     export,
     health,
     levels,
     logql,
     logs,
+    queries,
     shippers,
     stats,
     tail,
@@ -52,6 +54,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     logql.router,
     shippers.router,
     levels.router,
+    queries.router,
+    dead_letters.router,
     health.router,
     docs.router,
 )

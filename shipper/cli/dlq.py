@@ -14,6 +14,7 @@ from shipper.errors import ConfigError, ShipperError
 from shipper.kafka.letters import LettersReader, Place, Unreadable
 from shipper.records import Reason
 from shipper.settings import Settings
+from shipper.tools import letter_fields
 from shipper.tools.dead_letters import Known, Wanted, fetch, survey
 
 
@@ -68,7 +69,7 @@ def list_letters(
     tell_unreadable(settings, index.unreadable, index.first_unreadable)
     if as_json:
         for known in chosen[:limit]:
-            say_json(console, show_letters.fields(known))
+            say_json(console, letter_fields.fields(known))
         return 0
     if chosen:
         for line in show_letters.table(chosen[:limit]):
@@ -82,7 +83,7 @@ def list_letters(
 def _summary(
     settings: Settings, found: Sequence[Known], chosen: Sequence[Known], limit: int | None, *, everything: bool
 ) -> Iterator[str]:
-    states = Counter(map(show_letters.state, found))
+    states = Counter(map(letter_fields.state, found))
     hidden = "" if everything or not states["redriven"] else " (--all shows them too)"
     shown = f"; the first {limit:,} are shown" if limit is not None and limit < len(chosen) else ""
     yield (
@@ -106,7 +107,7 @@ def show(settings: Settings, place: str, *, as_json: bool, console: Console) -> 
         for letter in fetch(reader, found):
             known = by_origin[letter.origin]
             if as_json:
-                say_json(console, show_letters.all_fields(known, letter))
+                say_json(console, letter_fields.all_fields(known, letter))
                 continue
             for line in show_letters.description(known, letter):
                 say(console, line)

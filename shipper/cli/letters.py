@@ -1,16 +1,16 @@
 """Dead letters for people and for programs: what `shipper dlq` prints of them."""
 
 import json
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 
-from shipper.cli.moment import show_ms
 from shipper.kafka.letters import Letter
+from shipper.moments import show_ms
 from shipper.tools.dead_letters import Known
+from shipper.tools.letter_fields import state
 
 _COLUMNS = ("dead-lettered", "record", "bytes", "reason", "state", "detail")
 _NUMBERS = frozenset({"bytes"})
@@ -31,11 +31,6 @@ def say_json(console: Console, fields: dict[str, Any]) -> None:
 def escaped(text: str) -> str:
     """Return a text that does nothing to a terminal: what cannot be printed is escaped, as Python escapes it."""
     return text if text.isprintable() else "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
-
-
-def state(known: Known) -> str:
-    """Return what became of a letter."""
-    return "waiting" if known.marker is None else "redriven"
 
 
 def table(letters: Sequence[Known]) -> Iterator[str]:
@@ -68,41 +63,6 @@ def by_reason(letters: Sequence[Known]) -> Iterator[str]:
     width = max(map(len, counts), default=0)
     for reason, count in counts.most_common():
         yield f"  {escaped(reason).ljust(width)}  {count:,}"
-
-
-def fields(known: Known) -> dict[str, Any]:
-    """Return what is known of a letter, for JSON. `timestamp` is the record's own, by Kafka."""
-    (topic, partition, offset), timestamp_ms = known.origin
-    return {
-        "topic": topic,
-        "partition": partition,
-        "offset": offset,
-        "timestamp": show_ms(timestamp_ms) if timestamp_ms >= 0 else None,
-        "dead_lettered_at": show_ms(known.written_ms),
-        "reason": known.reason,
-        "detail": known.detail,
-        "value_bytes": known.value_bytes,
-        "state": state(known),
-        "rounds": known.rounds,
-        "redriven_at": show_ms(known.marker.written_ms) if known.marker else None,
-        "redriven_to": str(known.marker.to) if known.marker else None,
-        "letters": [{"partition": copy.partition, "offset": copy.offset} for copy in known.copies],
-    }
-
-
-def all_fields(known: Known, letter: Letter) -> dict[str, Any]:
-    """Return all of a letter, for JSON; bytes that are no UTF-8 stand in `…_base64`, with null in their place."""
-    headers = [{"name": name, **_bytes("value", value)} for name, value in letter.headers]
-    return {**fields(known), **_bytes("key", letter.key), "headers": headers, **_bytes("value", letter.value)}
-
-
-def _bytes(name: str, value: bytes | None) -> dict[str, str | None]:
-    if value is None:
-        return {name: None}
-    try:
-        return {name: value.decode()}
-    except UnicodeDecodeError:
-        return {name: None, f"{name}_base64": b64encode(value).decode()}
 
 
 def description(known: Known, letter: Letter) -> Iterator[str]:

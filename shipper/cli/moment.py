@@ -38,11 +38,3 @@ def duration_s(option: str, text: str) -> float:
     if not (found := _AGO.fullmatch(text)) or not int(found[1]):
         raise ConfigError(f"{option} wants 90s, 15m, 2h or 7d, not {text!r}")
     return int(found[1]) * _UNIT_MS[found[2]] / 1_000
-
-
-def show_ms(ms: int) -> str | None:
-    """Return milliseconds since the epoch as RFC 3339, in UTC; None where there is no such time."""
-    try:
-        return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return None

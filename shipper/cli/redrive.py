@@ -14,7 +14,8 @@ from shipper.cli.dlq import count, no_letter
 from shipper.cli.letters import by_reason, escaped, say, say_json
 from shipper.errors import ConfigError
 from shipper.settings import Settings
-from shipper.tools.dead_letters import Known, Wanted
+from shipper.tools import letter_fields
+from shipper.tools.dead_letters import Wanted
 from shipper.tools.redrive import Outcome, Plan, carry_out, plan
 
 _FAILURES_SHOWN = 20
@@ -50,7 +51,7 @@ def redrive(
                 carry_out(settings, planned, outcome, tell=tell)
     finally:
         if as_json:
-            say_json(console, _fields(planned, outcome, dry_run=dry_run))
+            say_json(console, letter_fields.of_redrive(planned, outcome, dry_run=dry_run))
         else:
             for line in _account(planned, outcome, dry_run=dry_run):
                 say(console, line)
@@ -104,21 +105,3 @@ def _into(topics: Counter[str]) -> str:
     if not topics:
         return ""
     return ": " + ", ".join(f"{number:,} into {escaped(topic)}" for topic, number in sorted(topics.items()))
-
-
-def _fields(planned: Plan, outcome: Outcome, *, dry_run: bool) -> dict[str, object]:
-    return {
-        "dry_run": dry_run,
-        "to_put_back": len(planned.letters),
-        "put_back": outcome.put_back.total(),
-        "topics": dict(sorted(outcome.put_back.items())),
-        "skipped_redriven": outcome.redriven,
-        "skipped_unsettled": planned.unsettled,
-        "beyond_limit": planned.beyond,
-        "failed": [_failure(known, why) for known, why in outcome.failed],
-    }
-
-
-def _failure(known: Known, why: str) -> dict[str, object]:
-    topic, partition, offset = known.origin.place
-    return {"topic": topic, "partition": partition, "offset": offset, "reason": known.reason, "why": why}

@@ -15,11 +15,12 @@ from shipper.api import tokens
 from shipper.api.principal import Role
 from shipper.api.tokens import Token
 from shipper.cli.letters import say, say_json
-from shipper.cli.moment import duration_s, show_ms
+from shipper.cli.moment import duration_s
 from shipper.errors import ConfigError, ShipperError
 from shipper.kafka.table import Table
 from shipper.kafka.table_writer import TableWriter
 from shipper.kafka.topics import create_tables
+from shipper.moments import show_ms
 from shipper.settings import Settings
 
 _NAME_CHARS_MAX = 100

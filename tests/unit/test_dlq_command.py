@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from shipper.cli import dlq, letters
-from shipper.cli.moment import moment_ms, show_ms
+from shipper.cli.moment import moment_ms
 from shipper.errors import ConfigError, KafkaUnavailableError
 from shipper.kafka.backlog import Position
 from shipper.kafka.letters import Letter, Marker, Origin, Place, Unreadable
 from shipper.kafka.redrive import Redriver, redrive_settings
+from shipper.moments import show_ms
 from shipper.settings import Kafka, Settings
-from shipper.tools import redrive
+from shipper.tools import letter_fields, redrive
 from shipper.tools.dead_letters import Index, Wanted
 
 NOW_MS = 1_795_500_000_000
@@ -109,7 +110,7 @@ def test_whatever_a_letter_holds_it_is_shown_and_json_gives_its_bytes_back(
     (known,) = index(whole).letters()
     assert all(line.isprintable() for line in letters.description(known, whole))
     output = StringIO()
-    letters.say_json(Console(file=output), letters.all_fields(known, whole))
+    letters.say_json(Console(file=output), letter_fields.all_fields(known, whole))
     told = json.loads(output.getvalue())
     assert output.getvalue().count("\n") == 1
     assert _bytes(told, "value") == _bytes(told["headers"][0], "value") == value
