@@ -25,14 +25,21 @@ WAIT_S = 60.0
 _DAY_MS = 86_400_000
 
 
-def kept_settings(bootstrap: str, *, topic: str = "logs", loki_url: str = "", **more: Any) -> Settings:  # noqa: ANN401 - settings
+def kept_settings(
+    bootstrap: str,
+    *,
+    topic: str = "logs",
+    dead_letters: str = "",
+    loki_url: str = "",
+    **more: Any,  # noqa: ANN401 - settings
+) -> Settings:
     """Settings of an installation of its own: topics that nobody else has."""
     name = uuid.uuid4().hex[:12]
     topics = ApiTopics(levels=f"levels-{name}", queries=f"queries-{name}", tokens=f"tokens-{name}")
     settings = Settings(
         kafka=Kafka(bootstrap_servers=[bootstrap], topics=[topic], group_id=name),
         loki=Loki(url=loki_url or f"http://{HOST}:1"),
-        dead_letter=DeadLetter(topic=f"dead-{name}"),
+        dead_letter=DeadLetter(topic=dead_letters or f"dead-{name}"),
         api=Api(topics=topics, **more),
     )
     create_tables(settings)

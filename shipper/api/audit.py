@@ -8,6 +8,7 @@ So it is kept as long as they are, and is found as they are. Nothing here has a 
 looks like a token in the rest is taken out.
 """
 
+import logging
 import re
 from typing import Any, Final
 
@@ -40,6 +41,8 @@ def configure(settings: Settings) -> None:
         levels={},
         level_url="",
     )
+    # The library takes over what servers log of their own; their access lines would tell of each call a second time.
+    logging.getLogger("uvicorn.access").disabled = True
 
 
 def write(scope: Scope, visit: Visit) -> None:
@@ -50,27 +53,27 @@ def write(scope: Scope, visit: Visit) -> None:
     who = visit.principal
     if who is not None and who.role is Role.SERVICE and visit.status in _POLLS:
         return
-    route = getattr(scope.get("route"), "path", None)
     level = "error" if visit.status >= _FAILED else "warn" if visit.status >= _WRONG else "info"
-    log = servicelog.get_logger("Audit")
-    getattr(log, level)(
-        "Access",
-        requestId=visit.request_id,
-        userId=who.name if who else None,
-        event="access",
-        outcome=_outcome(visit),
-        reason=visit.refusal or None,
-        method=scope["method"],
-        route=route,
-        status=visit.status or None,
-        durationMs=round(visit.duration_s * 1_000, 3),
-        role=who.role.name.lower() if who else None,
-        prefix=who.token if who else None,
-        client=visit.client,
-        path=_clean(scope["path"]),
-        bytes=visit.bytes_sent,
-        **{name: _clean(value) for name, value in visit.facts.items()},
-    )
+    facts = {name: _clean(value) for name, value in visit.facts.items()}
+    own = {
+        "requestId": visit.request_id,
+        "userId": who.name if who else None,
+        "event": "access",
+        "outcome": _outcome(visit),
+        "reason": visit.refusal or None,
+        "method": scope["method"],
+        "route": getattr(scope.get("route"), "path", None),
+        "status": visit.status or None,
+        "durationMs": round(visit.duration_s * 1_000, 3),
+        "role": who.role.name.lower() if who else None,
+        "prefix": who.token if who else None,
+        "client": visit.client,
+        "path": _clean(scope["path"]),
+        "bytes": visit.bytes_sent,
+    }
+    getattr(servicelog.get_logger("Audit"), level)(
+        "Access", **{**facts, **own}
+    )  # no fact of a route's takes their place
 
 
 def _outcome(visit: Visit) -> str:
@@ -80,4 +83,11 @@ def _outcome(visit: Visit) -> str:
 
 
 def _clean(value: Any) -> Any:  # noqa: ANN401 - a fact is anything
-    return _OWN_TOKEN.sub(r"\1[redacted]", value) if isinstance(value, str) else value
+    match value:
+        case str():
+            return _OWN_TOKEN.sub(r"\1[redacted]", value)
+        case list():
+            return [_clean(one) for one in value]
+        case dict():
+            return {_clean(name): _clean(one) for name, one in value.items()}
+    return value

@@ -115,7 +115,7 @@ async def list_letters(request: Request, asked: Annotated[Listing, Query()]) -> 
     index = await _in_thread(lambda: _survey(_settings(request), wanted))
     letters = [known for known in index.letters() if asked.all or known.marker is None]
     shown = letters[: asked.limit]
-    note(request, lines=len(shown), **asked.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    note(request, lines=len(shown), asked=asked.model_dump(mode="json", by_alias=True, exclude_defaults=True))
     return answer(
         request,
         {
