@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+import psutil
 import typer
 import uvicorn
 
-from benchmarks.measured import rss_peak_bytes
+from benchmarks.measured import cpu_s, rss_peak_bytes
 from shipper.api import server
 from shipper.api.access import Access
 from shipper.api.app import make_app
@@ -67,7 +68,7 @@ def measure(
         start_ns, requests = _fill(loki.url, records)
         print(f"{records:,} records in Loki; load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
         with _served(loki.url, Path(folder)) as (url, pid):
-            asyncio.run(_overhead(loki.url, url, start_ns, requests, rounds))
+            asyncio.run(_overhead(loki.url, url, psutil.Process(pid), start_ns, requests, rounds))
             asyncio.run(_crowd(loki.url, url, start_ns))
             print(f"memory of the log API so far: peak {rss_peak_bytes(pid) / 2**20:.0f} MB")
         for kind in ("ndjson", "ndjson, gzip", "csv", "parquet"):
@@ -158,11 +159,15 @@ async def _timed(asking: Awaitable[httpx.Response]) -> float:
     return (time.perf_counter() - began) * 1_000
 
 
-async def _overhead(loki_url: str, url: str, start_ns: int, requests: Sequence[str], rounds: int) -> None:
-    print(f"\n{'ms':<14}{'Loki p50':>10}{'API p50':>10}{'ratio':>8}{'Loki p99':>10}{'API p99':>10}{'ratio':>8}")
+async def _overhead(
+    loki_url: str, url: str, api: psutil.Process, start_ns: int, requests: Sequence[str], rounds: int
+) -> None:
+    print(
+        f"\n{'ms':<14}{'Loki p50':>10}{'API p50':>10}{'ratio':>8}{'Loki p99':>10}{'API p99':>10}{'ratio':>8}{'API CPU':>10}"
+    )
     async with httpx.AsyncClient(timeout=120) as client:
         for kind in ("100 lines", "1,000 lines", "text", "one request"):
-            direct, through = list[float](), list[float]()
+            direct, through, before_s = list[float](), list[float](), cpu_s(api)
             for n in range(rounds + 5):
                 asked, question = _question(kind, start_ns, requests)
                 a = await _timed(client.get(f"{loki_url}/loki/api/v1/query_range", params=question))
@@ -171,7 +176,8 @@ async def _overhead(loki_url: str, url: str, start_ns: int, requests: Sequence[s
                     direct.append(a)
                     through.append(b)
             row = [(_centile(direct, part), _centile(through, part)) for part in (50, 99)]
-            print(f"{kind:<14}" + "".join(f"{one:>10.1f}{other:>10.1f}{other / one:>8.2f}" for one, other in row))
+            cells = "".join(f"{one:>10.1f}{other:>10.1f}{other / one:>8.2f}" for one, other in row)
+            print(f"{kind:<14}{cells}{1_000 * (cpu_s(api) - before_s) / (rounds + 5):>10.1f}")
 
 
 async def _crowd(loki_url: str, url: str, start_ns: int, seconds: float = 15) -> None:
