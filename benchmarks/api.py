@@ -162,9 +162,8 @@ async def _timed(asking: Awaitable[httpx.Response]) -> float:
 async def _overhead(
     loki_url: str, url: str, api: psutil.Process, start_ns: int, requests: Sequence[str], rounds: int
 ) -> None:
-    print(
-        f"\n{'ms':<14}{'Loki p50':>10}{'API p50':>10}{'ratio':>8}{'Loki p99':>10}{'API p99':>10}{'ratio':>8}{'API CPU':>10}"
-    )
+    heads = ("Loki p50", "API p50", "ratio", "Loki p99", "API p99", "ratio", "API CPU")
+    print(f"\n{'ms':<14}" + "".join(f"{head:>10}" for head in heads))
     async with httpx.AsyncClient(timeout=120) as client:
         for kind in ("100 lines", "1,000 lines", "text", "one request"):
             direct, through, before_s = list[float](), list[float](), cpu_s(api)
@@ -176,7 +175,7 @@ async def _overhead(
                     direct.append(a)
                     through.append(b)
             row = [(_centile(direct, part), _centile(through, part)) for part in (50, 99)]
-            cells = "".join(f"{one:>10.1f}{other:>10.1f}{other / one:>8.2f}" for one, other in row)
+            cells = "".join(f"{one:>10.1f}{other:>10.1f}{other / one:>10.2f}" for one, other in row)
             print(f"{kind:<14}{cells}{1_000 * (cpu_s(api) - before_s) / (rounds + 5):>10.1f}")
 
 

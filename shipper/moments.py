@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 NS = 10**9
-_AGO = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+_AGO = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNIT_NS = {"ms": 10**6, "s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": 86_400 * NS}
-_FRACTION = re.compile(r"(?<=\d)[.,](\d{1,9})\d*")
+_FRACTION = re.compile(r"(?<=[0-9])[.,]([0-9]{1,9})[0-9]*")
 EARLIEST_NS, LATEST_NS = 10 * NS, 2**63 - 1
 """Loki takes a number of up to ten digits for seconds, and keeps nanoseconds in 63 bits."""
 
