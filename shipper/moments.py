@@ -2,11 +2,12 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 NS = 10**9
-_AGO = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+_AGO = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNIT_NS = {"ms": 10**6, "s": NS, "m": 60 * NS, "h": 3_600 * NS, "d": 86_400 * NS}
-_FRACTION = re.compile(r"(?<=\d)[.,](\d{1,9})\d*")
+_FRACTION = re.compile(r"(?<=[0-9])[.,]([0-9]{1,9})[0-9]*")
 EARLIEST_NS, LATEST_NS = 10 * NS, 2**63 - 1
 """Loki takes a number of up to ten digits for seconds, and keeps nanoseconds in 63 bits."""
 
@@ -39,7 +40,12 @@ def moment_ns(text: str, now_ns: int) -> int:
 def rfc3339(at_ns: int) -> str:
     """Return a moment as RFC 3339 in UTC, with nine digits of the second."""
     seconds, ns = divmod(at_ns, NS)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
+    return f"{_to_the_second(seconds)}.{ns:09d}Z"
+
+
+@lru_cache(maxsize=1_024)  # lines of one second are shown together
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def show_ms(ms: int) -> str | None:

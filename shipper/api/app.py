@@ -18,6 +18,7 @@ from shipper.api import metrics, problems
 from shipper.api.access import OPEN_PATHS, Access, AccessMiddleware
 from shipper.api.asking import Places, Service
 from shipper.api.bodies import Bodies
+from shipper.api.hangup import HangUp
 from shipper.api.parquet import FILES_MAX
 from shipper.api.routes import (
     context,
@@ -101,6 +102,7 @@ def make_app(settings: Settings, *, access: Access | None = None, tables: Tables
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(HangUp)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_BYTES_MIN, compresslevel=_GZIP_LEVEL)
     app.add_middleware(Bodies, bytes_max=settings.api.body_bytes_max, timeout_s=settings.api.body_timeout_s)
     app.add_middleware(AccessMiddleware, access=_opened(access or Access(authenticators=[]), settings))

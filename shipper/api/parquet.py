@@ -19,7 +19,7 @@ from shipper.api.scope import LEVEL, SERVICE
 from shipper.api.walk import Numbered
 
 FILES_MAX = 2
-_ROWS_PER_GROUP = 5_000
+_ROWS_PER_GROUP = 10_000
 _CHUNK_BYTES = 64 << 10
 _CHUNKS_HELD = 8
 _T = TypeVar("_T")

@@ -117,6 +117,8 @@ def of_loki(error: LokiQueryError) -> Problem:
     """Return what a failure of Loki's is to the caller: a wrong query is the caller's, all else is not."""
     said = " ".join(error.text.split())[:_SHOWN_MAX]
     retry = {"Retry-After": str(RETRY_AFTER_S)}
+    if not error.url:  # no answer of Loki's, but what cannot be read from it at all
+        return Problem(422, "too-large", said)
     if isinstance(error, SlowError):
         return Problem(
             504, "loki-slow", "Loki did not answer in time; ask for a shorter range, or filter more", headers=retry

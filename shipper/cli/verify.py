@@ -14,9 +14,10 @@ from rich.text import Text
 
 from shipper.errors import CannotStartError, ConfigError
 from shipper.loki.query import LokiQueryError
+from shipper.moments import moment_ns
 from shipper.settings import Settings
 from shipper.tools.findings import Findings
-from shipper.tools.promised import Wanted, parse_time
+from shipper.tools.promised import Wanted
 from shipper.tools.verify import Progress as Told
 from shipper.tools.verify import verify
 
@@ -82,7 +83,7 @@ def run(
 
 def _time(name: str, text: str | None, now_ns: int) -> int | None:
     try:
-        return None if text is None else parse_time(text, now_ns)
+        return None if text is None else moment_ns(text, now_ns)
     except ValueError:
         raise ConfigError(
             f"{name} {text!r} is no time: give RFC 3339, as 2026-11-24T06:00:00Z, or how long ago, as 90s, 15m, 1h, 2d"

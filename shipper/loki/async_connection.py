@@ -21,7 +21,11 @@ def client(settings: Loki, *, connections_max: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=settings.url.rstrip("/"),
         auth=_Authorization(settings) if login else None,
-        headers={"User-Agent": f"shipper/{__version__}", "X-Loki-Response-Encoding-Flags": "categorize-labels"},
+        headers={
+            "User-Agent": f"shipper/{__version__}",
+            "X-Loki-Response-Encoding-Flags": "categorize-labels",
+            "Accept-Encoding": "identity",  # Loki is near, and would spend more on compression than the network does
+        },
         limits=httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
         timeout=httpx.Timeout(settings.timeout_s),
         verify=_trust(settings),

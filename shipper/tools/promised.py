@@ -1,9 +1,7 @@
 """Which records are verified: a range of offsets per partition, and what is to be said about it."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from shipper.errors import CannotStartError, ConfigError
 from shipper.kafka.archive import Archive, Offsets
@@ -106,19 +104,6 @@ def promised(archive: Archive, settings: Settings, wanted: Wanted) -> Promised:
             "missing here; leave them out with --since"
         )
     return found
-
-
-def parse_time(text: str, now_ns: int) -> int:
-    """Return a time in nanoseconds since the epoch: RFC 3339, or so long ago: `90s`, `15m`, `1h`, `2d`.
-
-    Raises: ValueError.
-    """
-    if ago := re.fullmatch(r"(\d{1,9})([smhd])", text.strip()):
-        return now_ns - int(ago[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[ago[2]] * 10**9
-    moment = datetime.fromisoformat(text.strip())
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1_000) * _NS_PER_MS
 
 
 def _offsets_at(archive: Archive, partitions: Sequence[TopicPartition], time_ns: int, highs: Offsets) -> Offsets:

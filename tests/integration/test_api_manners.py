@@ -1,8 +1,10 @@
 """How the log API answers: problem details for every error, ETags, gzip, and nothing without a token."""
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from log_api import LogApi
@@ -120,6 +122,22 @@ def test_a_loki_that_is_away_is_503_with_the_time_to_wait() -> None:
 def test_a_caller_who_allows_less_time_is_told_that_it_is_over(api: LogApi) -> None:
     answer = api.get("/v1/logs", timeout="0ms")
     assert (answer.status_code, answer.json()["type"]) == (504, "urn:shipper:problem:loki-slow")
+
+
+def test_a_question_to_loki_is_given_up_with_the_caller_who_hung_up() -> None:
+    with (
+        socket.create_server((HOST, 0)) as loki,
+        LogApi(f"http://{HOST}:{loki.getsockname()[1]}", timeout_s=3_600) as api,
+    ):
+        caller = httpx.Client(base_url=api.url, timeout=httpx.Timeout(60, read=0.5))
+        with caller, pytest.raises(httpx.ReadTimeout):
+            caller.get("/v1/logs", headers={"Authorization": "Bearer viewer"})
+        loki.settimeout(60)
+        asked, _ = loki.accept()
+        with asked:
+            asked.settimeout(60)
+            assert b"query_range" in asked.recv(1 << 16)
+            assert asked.recv(1) == b""
 
 
 def test_the_page_of_the_documentation_loads_nothing_and_names_every_call(api: LogApi) -> None:

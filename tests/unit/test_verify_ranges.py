@@ -12,7 +12,7 @@ from shipper.settings import Kafka, Labels, Settings
 from shipper.tools.details import IncompleteAnswerError, Unexpected, time_text
 from shipper.tools.entries import matching, spans
 from shipper.tools.letters import Letters
-from shipper.tools.promised import Wanted, parse_time
+from shipper.tools.promised import Wanted
 from shipper.tools.sight import Sight, judge
 from verifying import NOW_NS, SETTINGS, FakeArchive, entry_of, found_by_verify, letter_of
 
@@ -234,30 +234,6 @@ def test_a_configuration_that_is_closed_or_says_more_is_told() -> None:
 
 
 # Small parts.
-
-
-@pytest.mark.parametrize(
-    ("text", "time_ns"),
-    [
-        ("90s", NOW_NS - 90 * S),
-        ("15m", NOW_NS - 900 * S),
-        ("1h", NOW_NS - 3600 * S),
-        ("2d", NOW_NS - 2 * DAY),
-        ("2025-10-09T08:53:20Z", NOW_NS),
-        ("2025-10-09T08:53:20.250Z", NOW_NS + S // 4),
-        ("2025-10-09T10:53:20+02:00", NOW_NS),
-        ("2025-10-09 08:53:20", NOW_NS),
-        ("2025-10-09", NOW_NS - 8 * 3600 * S - 53 * 60 * S - 20 * S),
-    ],
-)
-def test_a_time_is_rfc_3339_or_so_long_ago(text: str, time_ns: int) -> None:
-    assert parse_time(text, NOW_NS) == time_ns
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "1", "1w", "-1h", "h", "2025-13-01", "99999999999s"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse_time(text, NOW_NS)
 
 
 def test_a_letter_is_found_by_the_last_coordinates_that_it_bears() -> None:

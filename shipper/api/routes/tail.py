@@ -99,14 +99,14 @@ def _start(asking: Asking, asked: TailAsked, last_event_id: str | None) -> tuple
 async def _events(asking: Asking, following: Following) -> AsyncIterator[ServerSentEvent]:
     lines = 0
     poller = asyncio.create_task(following.run())
+    taking: asyncio.Task[list[Happening]] | None = None
     try:
         # Says at once that the tail is there: some proxies hold an answer back until its first bytes.
         yield ServerSentEvent(comment="following")
         while not poller.done():
-            taking = asyncio.ensure_future(following.take())
+            taking = asyncio.create_task(following.take())
             await asyncio.wait({taking, poller}, return_when=asyncio.FIRST_COMPLETED)
             if not taking.done():
-                taking.cancel()
                 break
             for happening in taking.result():
                 lines += isinstance(happening, tuple)
@@ -115,6 +115,8 @@ async def _events(asking: Asking, following: Following) -> AsyncIterator[ServerS
         await poller  # it never ends but by a mistake, which is to be seen
     finally:
         poller.cancel()
+        if taking:
+            taking.cancel()
 
 
 def _event(happening: Happening) -> ServerSentEvent:
