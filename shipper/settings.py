@@ -197,6 +197,7 @@ class Api(Section, frozen=True, kw_only=True):
     page_entries: Annotated[int, Meta(ge=10, le=100_000)] = 5_000
     streams_max: Annotated[int, Meta(ge=1, le=10_000)] = 64
     tail_poll_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    tail_lateness_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     tail_heartbeat_s: Annotated[float, Meta(ge=0.1, le=600)] = 15.0
     tail_lines_max: Annotated[int, Meta(ge=10, le=100_000)] = 2_000
     shippers: list[str] = msgspec.field(default_factory=lambda: ["http://127.0.0.1:9600"])

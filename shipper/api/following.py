@@ -20,7 +20,6 @@ from shipper.loki.async_reader import AsyncLokiReader
 from shipper.loki.query_errors import LokiQueryError
 from shipper.moments import NS
 
-LATENESS_NS = 10 * NS
 _AHEAD_NS = 60 * NS  # clocks of services run ahead
 _PAGE = 1_000
 _BYTES_MAX = 8 << 20
@@ -56,6 +55,7 @@ class Following:
         start_ns: where it begins.
         after: the digest of the last line of that nanosecond that the reader has already; empty: none.
         poll_s: pause between two polls.
+        lateness_s: how far each poll looks back.
         lines_max: so many lines are held at most; the oldest are left out for newer ones.
         now_ns: the clock.
     """
@@ -68,6 +68,7 @@ class Following:
         *,
         after: bytes = b"",
         poll_s: float,
+        lateness_s: float,
         lines_max: int,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -75,6 +76,7 @@ class Following:
         self._floor_ns = start_ns
         self._after = (start_ns, after)
         self._poll_s, self._lines_max, self._now_ns = poll_s, lines_max, now_ns
+        self._lateness_ns = int(lateness_s * NS)
         self._seen: dict[bytes, int] = {}
         self._held: deque[Numbered] = deque()
         self._held_bytes = 0
@@ -135,7 +137,7 @@ class Following:
                     await self._room.wait()
                 self._hold(one)
             self._forget()
-        self._floor_ns = max(self._floor_ns, now_ns - LATENESS_NS)
+        self._floor_ns = max(self._floor_ns, now_ns - self._lateness_ns)
         self._forget()
 
     def _is_full(self) -> bool:

@@ -71,6 +71,7 @@ async def tail(
         start_ns,
         after=after,
         poll_s=api.tail_poll_s,
+        lateness_s=api.tail_lateness_s,
         lines_max=api.tail_lines_max,
     )
     return EventSourceResponse(
