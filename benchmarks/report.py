@@ -19,6 +19,7 @@ from benchmarks.end_to_end import Figures, Spread
 from benchmarks.latency import Idle, Latency
 from benchmarks.loki_cost import Cost
 from benchmarks.measured import Usage
+from benchmarks.stream_order import OrderCost
 from shipper import native
 from shipper.devstack import parts
 
@@ -37,6 +38,7 @@ class Results:
     latencies: dict[str, Latency] = field(default_factory=dict)
     idle: Idle | None = None
     costs: list[Cost] = field(default_factory=list)
+    orders: list[OrderCost] = field(default_factory=list)
     minutes: float = 0.0
     load: tuple[float, float] = (0.0, 0.0)
     """The machine's load, averaged over a minute, at the beginning and at the end."""
@@ -91,6 +93,8 @@ def page(results: Results, picture: str = "results.svg") -> list[str]:
         lines += ["## Latency", "", *_latency(results), ""]
     if results.costs:
         lines += ["## Shipper and Loki together", "", *_costs(results.costs), ""]
+    if results.orders:
+        lines += [_orders(results.orders), ""]
     return lines
 
 
@@ -157,7 +161,7 @@ def _peers(results: Results) -> list[str]:
         cpu_us, rate = 1e6 * usage.cpu_s / case.records, case.records / usage.wall_s
         lines.append(f"| {name} ({_version(name)}) | {cpu_us:.2f} | {usage.rss_peak_bytes / 1e6:.0f} | {rate:,.0f} |")
     lines += [f"| {name} | not on PATH | | |" for name in results.peers_missing]
-    return [*lines, "", "Their configurations are in `peers/`; each says what it does with a record. One run each."]
+    return [*lines, "", "Their configurations are in `peers/`; each says what it does with a record. The median of three runs each."]
 
 
 def _version(name: str) -> str:
@@ -192,6 +196,11 @@ def _costs(costs: Sequence[Cost]) -> list[str]:
             f"| {cost.name} | {cost.shipper_us:.2f} | {cost.loki_us:.2f} | **{both:.2f}** | {cost.records_per_s:,.0f} |"
         )
     return lines
+
+
+def _orders(orders: Sequence[OrderCost]) -> str:
+    costs = "; ".join(f"{cost.order} {cost.loki_us:.2f}" for cost in orders)
+    return f"Order of the streams in a request (200 streams), CPU µs of Loki per record: {costs}."
 
 
 def _bars(results: Results) -> list[tuple[str, float]]:
