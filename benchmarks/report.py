@@ -161,7 +161,11 @@ def _peers(results: Results) -> list[str]:
         cpu_us, rate = 1e6 * usage.cpu_s / case.records, case.records / usage.wall_s
         lines.append(f"| {name} ({_version(name)}) | {cpu_us:.2f} | {usage.rss_peak_bytes / 1e6:.0f} | {rate:,.0f} |")
     lines += [f"| {name} | not on PATH | | |" for name in results.peers_missing]
-    return [*lines, "", "Their configurations are in `peers/`; each says what it does with a record. The median of three runs each."]
+    return [
+        *lines,
+        "",
+        "Their configurations are in `peers/`; each says what it does with a record. The median of three runs each.",
+    ]
 
 
 def _version(name: str) -> str:
