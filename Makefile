@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # Arguments handed on: `make test ARGS="-k offsets"`, `make demo ARGS=--keep`.
 ARGS ?=
 
+# Tests start hundreds of Pythons: each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The first Python of 3.11 or newer that can make a virtual environment; `make install PYTHON=…` chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; \
