@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -262,6 +263,25 @@ def test_statuses_and_routes(standard: Kept) -> None:
     assert nowhere["metadata"]["path"] == "/nowhere"
     assert sub["route"] == "/sub/{item}"
     assert health["status"] == 404, "quiet, but it fails"
+
+
+def test_the_access_line_is_no_later_than_what_the_client_writes_when_it_has_the_answer(kept: Kept) -> None:
+    answered: list[datetime] = []
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - whatever it is
+        if message["type"] == "http.response.body":
+            answered.append(datetime.now(UTC))
+
+    async def works_on(_scope: object, _receive: object, send: Any) -> None:  # noqa: ANN401 - the same
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+        while datetime.now(UTC) - answered[0] < timedelta(milliseconds=5):
+            await asyncio.sleep(0)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(AccessLog(works_on)(scope, None, send))  # type: ignore[arg-type] # nobody asks
+    (access,) = kept.records
+    assert datetime.fromisoformat(access["timestamp"]) <= answered[0]
 
 
 def test_an_exception_is_told_once_with_its_stack(standard: Kept) -> None:
