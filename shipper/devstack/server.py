@@ -120,15 +120,18 @@ class Server(ABC):
 
         Raises: ServerFailedError with the end of the log, if it ends or does not answer within `ready_timeout_s`.
         """
-        if self.running:
-            return self
-        self._process = spawn_leashed(self._command(), log=self.log, env=self._env())
+        self.launch()
         try:
             self._wait_ready()
         except BaseException:
             self.kill()
             raise
         return self
+
+    def launch(self) -> None:
+        """Start it, and do not wait until it answers: `start` does. Several come up at once so."""
+        if not self.running:
+            self._process = spawn_leashed(self._command(), log=self.log, env=self._env())
 
     def stop(self, timeout_s: float = 20) -> None:
         """End it with SIGTERM, with SIGKILL if it still lives after `timeout_s`; nothing to do when it does not run."""
