@@ -19,11 +19,11 @@ from fastapi import FastAPI
 
 import servicelog
 from examples.chat import CHAT, faults
-from examples.chat.service import Body, new_api, serve
+from examples.chat.service import WORK, Body, new_api, serve
 from servicelog import propagate
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS messages (id TEXT PRIMARY KEY, room TEXT, sender TEXT, text TEXT);
+CREATE TABLE IF NOT EXISTS messages (id TEXT PRIMARY KEY, room TEXT, sender TEXT, author TEXT, text TEXT);
 CREATE TABLE IF NOT EXISTS members (room TEXT, user TEXT, PRIMARY KEY (room, user));
 """
 _READ_MAX: Final = 50
@@ -38,6 +38,7 @@ class NewMessage(Body):
     """What somebody says."""
 
     user_id: str
+    author: str
     text: str
 
 
@@ -63,18 +64,21 @@ class _Messages:
         )
         return [row[0] for row in found]
 
-    def store(self, room: str, sender: str, text: str) -> str:
+    def store(self, room: str, new: NewMessage) -> str:
         """Store a message; returns its ID."""
         message = f"msg_{secrets.token_hex(6)}"
-        self._database.execute("INSERT INTO messages VALUES (?, ?, ?, ?)", (message, room, sender, text))
+        self._database.execute(
+            "INSERT INTO messages VALUES (?, ?, ?, ?, ?)", (message, room, new.user_id, new.author, new.text)
+        )
         return message
 
     def latest(self, room: str) -> list[dict[str, str]]:
         """Return the last messages of a room, the newest first."""
         found = self._database.execute(
-            "SELECT id, sender, text FROM messages WHERE room = ? ORDER BY rowid DESC LIMIT ?", (room, _READ_MAX)
+            "SELECT id, sender, author, text FROM messages WHERE room = ? ORDER BY rowid DESC LIMIT ?",
+            (room, _READ_MAX),
         )
-        return [{"id": row[0], "userId": row[1], "text": row[2]} for row in found]
+        return [{"id": row[0], "userId": row[1], "author": row[2], "text": row[3]} for row in found]
 
 
 class _Publisher:
@@ -96,6 +100,7 @@ class _Publisher:
 
         def told(error: KafkaError | None, _: Message) -> None:
             outcome = "failure" if error else "success"
+            WORK.published += not error
             write = _log.error if error else _log.debug
             reason = error.name() if error else None
             write(
@@ -134,7 +139,7 @@ def make_api() -> FastAPI:
         if faults.wanted("chat") == "exception":
             raise ModerationError(f"cannot judge {new.text!r}")
         messages.join(room, new.user_id)
-        message = messages.store(room, new.user_id, new.text)
+        message = messages.store(room, new)
         recipients = messages.others(room, new.user_id)
         _log.info(
             "Message stored",

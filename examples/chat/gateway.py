@@ -80,7 +80,8 @@ def make_api() -> FastAPI:
     @api.post("/v1/rooms/{room}/messages", status_code=HTTPStatus.CREATED)
     async def send(room: str, behind: Behind, caller: Caller, body: Json) -> Any:  # noqa: ANN401 - the same
         servicelog.bind(conversationId=room)
-        message = {**body, "userId": caller}
+        author = (await behind.call("user", "GET", "/v1/users/{user}", user=caller))["displayName"]
+        message = {**body, "userId": caller, "author": author}
         return await behind.call("chat", "POST", "/v1/rooms/{room}/messages", body=message, room=room)
 
     @api.get("/v1/rooms/{room}/messages")

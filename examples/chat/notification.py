@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 import servicelog
 from examples.chat import NOTIFICATION, faults
-from examples.chat.service import new_api, serve
+from examples.chat.service import WORK, new_api, serve
 from servicelog import propagate
 
 ATTEMPTS: Final = 3
@@ -99,6 +99,7 @@ class _Worker:
             records = [record for record in await asyncio.to_thread(self._take) if not record.error()]
             if records:
                 await asyncio.gather(*map(_handle, records))
+                WORK.consumed += len(records)
                 await asyncio.to_thread(self._commit)
         await asyncio.to_thread(self._consumer.close)
 

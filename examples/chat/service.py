@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import uvicorn
@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 import servicelog
 from examples.chat import faults
-from servicelog.asgi import AccessLog
+from servicelog.asgi import AccessLog, App, Receive, Scope, Send
 
 _HOST: Final = "127.0.0.1"
 _QUIET: Final = ("/health", "/metrics")
@@ -23,6 +23,24 @@ _QUIET: Final = ("/health", "/metrics")
 _LIBRARIES: Final = {"httpx": "warn", "httpcore": "warn", "asyncio": "warn"}
 # Longer than a client keeps a connection: it never sends into one that is being closed.
 _KEEP_ALIVE_S: Final = 60
+
+
+@dataclass
+class Work:
+    """What a service has in hand: `/metrics` shows it, so that who waits for the end knows when it has come.
+
+    Attributes:
+        under_way: requests that are being served.
+        published: messages that went to Kafka.
+        consumed: messages from Kafka that have been handled, and all that they led to.
+    """
+
+    under_way: int = 0
+    published: int = 0
+    consumed: int = 0
+
+
+WORK: Final = Work()
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -57,7 +75,7 @@ def new_api(name: str, lifespan: Lifespan | None = None) -> FastAPI:
 
     @api.get("/metrics")
     async def metrics() -> dict[str, Any]:
-        return asdict(servicelog.metrics())
+        return {**asdict(servicelog.metrics()), **asdict(WORK)}
 
     @api.exception_handler(RequestValidationError)
     async def refuse(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -80,10 +98,22 @@ def serve(service: str, make_api: Callable[[], FastAPI]) -> None:
     levels = None if "SERVICELOG_LEVELS" in os.environ else _LIBRARIES
     servicelog.configure(service=service, levels=levels, redact_emails=True)
     uvicorn.run(
-        AccessLog(make_api(), quiet=_QUIET),
+        _counted(AccessLog(make_api(), quiet=_QUIET)),
         host=_HOST,
         port=int(os.environ["PORT"]),
         log_config=None,
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
+
+
+def _counted(app: App) -> App:
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        counts = int(scope["type"] == "http" and scope["path"] not in _QUIET)
+        WORK.under_way += counts
+        try:
+            await app(scope, receive, send)
+        finally:
+            WORK.under_way -= counts
+
+    return around

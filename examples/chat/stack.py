@@ -153,27 +153,30 @@ class Stack:
             service.kill()
 
     def counted(self, service: str) -> dict[str, Any]:
-        """Return what the library has counted in a service: logged, sent, queued, dropped and so on."""
+        """Return `servicelog.metrics()` of a service, as `logged`, `sent`, `dropped`, and what it has in hand."""
         answer = requests.get(f"{self.services[service].url}/metrics", timeout=_ANSWER_S)
         answer.raise_for_status()
         counted: dict[str, Any] = answer.json()
         return counted
 
-    def wait_until_sent(self, timeout_s: float = 60.0) -> dict[str, int]:
-        """Wait until Kafka has confirmed all that the services logged; returns how many records each sent.
+    def wait_until_done(self, timeout_s: float = 120.0) -> dict[str, int]:
+        """Wait until everything that was asked for is done, notifications too, and Kafka has confirmed every record.
 
-        Raises: ServerFailedError if some are still under way after `timeout_s`.
+        Returns: how many records each service has sent.
+        Raises: ServerFailedError if something is still under way after `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         before: dict[str, int] = {}
         while True:
             counted = {service: self.counted(service) for service in self.services}
             sent = {service: int(counts["sent"]) for service, counts in counted.items()}
-            waiting = sum(counts["queued"] + counts["spilled"] for counts in counted.values())
-            if not waiting and sent == before:
+            waiting = sum(counts["under_way"] + counts["queued"] + counts["spilled"] for counts in counted.values())
+            unheard = counted[CHAT]["published"] - counted[NOTIFICATION]["consumed"]
+            # The services are asked one after the other: what was handed on in between shows at the next look.
+            if not waiting and unheard <= 0 and sent == before:
                 return sent
             if time.monotonic() > deadline:
-                raise ServerFailedError(f"after {timeout_s:.0f} s Kafka has not confirmed every record: {counted}")
+                raise ServerFailedError(f"after {timeout_s:.0f} s the services are not done: {counted}")
             before = sent
             time.sleep(_LOOK_S)
 
