@@ -73,6 +73,10 @@ native: install ## builds shipper-native (Rust) into .venv: optional, a quarter 
 demo: install ## ships 500,000 records from an embedded broker to an embedded Loki, and accounts for every one
 	@$(BIN)/shipper demo $(ARGS)
 
+.PHONY: chat
+chat: install ## starts five services that log, drives traffic through them, and follows one request: ARGS="--kafka --loki"
+	@$(BIN)/python -m examples.chat $(ARGS)
+
 # --- testing ----------------------------------------------------------------------------------------------------------
 
 .PHONY: parts

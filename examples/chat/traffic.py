@@ -19,7 +19,9 @@ import httpx
 
 from examples.chat import CHAT, USER
 from examples.chat.report import Report
-from examples.chat.visitor import Person, Visitor
+from examples.chat.visitor import Person, UnexpectedAnswerError, Visitor
+
+__all__ = ["Report", "UnexpectedAnswerError", "run"]
 
 MEMBERS: Final = 3
 _PEOPLE: Final = 6

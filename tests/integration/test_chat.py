@@ -1,4 +1,4 @@
-"""The five services of examples/chat under traffic with mistakes, shipped by a real Kafka into a real Loki, and read."""
+"""The five services of examples/chat under traffic with mistakes, on a real Kafka, with a real Loki behind it."""
 
 import json
 import re
