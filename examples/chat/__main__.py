@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.padding import Padding
 
 from examples.chat import SERVICES, traffic
@@ -120,24 +120,24 @@ class _Chat:
         lines = follow(loki, report.followed, self._began_ns, end_ns)
         counts = loki.counts_by(("service", "level"), '{service=~".+"}', self._began_ns, end_ns)
         found = {(service, level): number for (service, level), number in counts.items()}
-        self._print(f"One request, as Loki has it: {report.followed}\n", *picture_of_request(lines))
-        self._print("Records by service and level\n", picture_of_counts(sent, found))
+        self._print_title(f"One request, as Loki has it: {report.followed}")
+        for line in picture_of_request(lines):
+            self._console.print(line, soft_wrap=True)  # a long line is left to the terminal, so that it can be copied
+        self._print_title("Records by service and level")
+        self._console.print(Padding(picture_of_counts(sent, found), (0, 0, 0, 2), expand=False))
         wrong = [service for service in SERVICES if in_loki_of(service, found) != sent[service]]
         missing = set(SERVICES) - {line.service for line in lines}
         if not wrong and not missing:
-            self._console.print(f"\n  [bold green]✓ {sum(sent.values()):,} records:[/] each service has sent as many as "
-                                "Loki holds, and the request is found in all five\n", soft_wrap=True)  # fmt: skip
+            said = "each service has sent as many as Loki holds, and the request is found in all five"
+            self._console.print(f"\n  [bold green]✓ {sum(sent.values()):,} records:[/] {said}\n", soft_wrap=True)
         for service in wrong:
             self._console.print(f"  ✗ {service}: what it has sent is not what Loki holds", style="bold red")
         for service in sorted(missing):
             self._console.print(f"  ✗ {service}: the request is not found", style="bold red")
         return not wrong and not missing
 
-    def _print(self, title: str, *what: RenderableType) -> None:
-        self._console.print(f"\n  [bold]{title}[/]")
-        for one in what:
-            # Better that a terminal breaks a long line than that it is cut off.
-            self._console.print(Padding(one, (0, 0, 0, 2), expand=False), crop=False, soft_wrap=True)
+    def _print_title(self, title: str) -> None:
+        self._console.print(f"\n  [bold]{title}[/]\n")
 
     def _keep(self) -> None:
         for name, what in {

@@ -50,7 +50,7 @@ def picture_of_request(lines: Sequence[Line]) -> list[Text]:
         service, level, message, details = (cell.ljust(width) for cell, width in zip(_cells(line), widths, strict=True))
         pictures.append(
             Text.assemble(
-                (f"{f'+{line.time_ms - began_ms} ms':>10}  ", "dim"),
+                (f"{f'+{line.time_ms - began_ms} ms':>12}  ", "dim"),
                 (service, _COLOURS.get(line.service, "")),
                 "  ",
                 (level, _LEVEL_STYLES.get(level.strip(), "")),
