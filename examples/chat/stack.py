@@ -170,7 +170,9 @@ class Stack:
         while True:
             counted = {service: self.counted(service) for service in self.services}
             sent = {service: int(counts["sent"]) for service, counts in counted.items()}
-            waiting = sum(counts["under_way"] + counts["queued"] + counts["spilled"] for counts in counted.values())
+            waiting = sum(
+                counts.get("under_way", 0) + counts["queued"] + counts["spilled"] for counts in counted.values()
+            )
             unheard = counted[CHAT]["published"] - counted[NOTIFICATION]["consumed"]
             # The services are asked one after the other: what was handed on in between shows at the next look.
             if not waiting and unheard <= 0 and sent == before:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import building_node
+from shipper.devstack import parts
 from shipper.devstack.kafka import KafkaServer
 from shipper.devstack.server import HOST, free_port
 
@@ -29,3 +31,11 @@ def guarded(server_dir: Callable[[str], Path]) -> Iterator[tuple[KafkaServer, st
     }
     with server:
         yield server, address
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """The program, with everything installed from package-lock.json and built."""
+    program = parts.locate("node")
+    building_node.build()
+    return program
