@@ -7,6 +7,7 @@ import contextlib
 import sys
 import tempfile
 import time
+from concurrent import futures
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -89,14 +90,19 @@ class _Chat:
 
     def _drive(self, requests: int) -> Report:
         with self._steps.moving_step("traffic") as (show, done):
-            began_s = time.monotonic()
-
-            def on_progress(answered: int) -> None:
-                elapsed_s = time.monotonic() - began_s
-                picture = picture_of_progress("asking", answered, max(requests, answered), "requests", elapsed_s)
-                show(picture, f"{answered:,} of {requests:,} requests")
-
-            report = traffic.run(self._services.gateway_url, requests=requests, on_progress=on_progress)
+            began_s, answered = time.monotonic(), [0]
+            # In a thread of its own: Ctrl-C ends this one at once, and with it the services, and so the traffic.
+            pool = futures.ThreadPoolExecutor(1)
+            url = self._services.gateway_url
+            driving = pool.submit(traffic.run, url, requests=requests, on_progress=answered.append)
+            try:
+                while futures.wait([driving], _LOOK_S).not_done:
+                    elapsed_s, of = time.monotonic() - began_s, max(requests, answered[-1])
+                    picture = picture_of_progress("asking", answered[-1], of, "requests", elapsed_s)
+                    show(picture, f"{answered[-1]:,} of {of:,} requests")
+            finally:
+                pool.shutdown(wait=False)
+            report = driving.result()
             refused = sum(sent.status >= 400 for sent in report.requests)  # noqa: PLR2004 - where HTTP's errors begin
             failed = sum(sent.status >= 500 for sent in report.requests)  # noqa: PLR2004 - the same
             done(

@@ -55,9 +55,10 @@ def picture_of_request(lines: Sequence[Line]) -> list[Text]:
                 "  ",
                 (level, _LEVEL_STYLES.get(level.strip(), "")),
                 f"  {message}  ",
-                (details.rstrip(), "dim"),
+                (details, "dim"),
             )
         )
+        pictures[-1].rstrip()
     return pictures
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -106,6 +106,26 @@ def test_the_records_tell_exactly_what_was_done(driven: Driven) -> None:
     assert locked == report.locked_from
 
 
+def test_the_records_have_the_fields_that_the_log_format_names(driven: Driven) -> None:
+    rows = documented()
+    seen: dict[tuple[str, str], set[str]] = {row: set() for row in rows}
+    for record in driven.records():
+        if event := record.get("event"):
+            row, more = rows[record["service"], event], set(record.get("metadata", {}))
+            assert record["message"] in row.messages
+            assert {record["context"], record["level"]} <= row.words, record
+            assert {record[name] for name in ("outcome", "reason") if name in record} <= row.words, record
+            assert more <= row.metadata, record
+            seen[record["service"], event] |= more
+    unseen = {row for row in rows if row[1] == "request_refused"} - {(AUTH, "request_refused")}
+    assert {row: names for row, names in seen.items() if row not in unseen} == {
+        row: rows[row].metadata for row in rows if row not in unseen
+    }
+    accesses = [record for record in driven.records() if record.get("context") == "access"]
+    assert all({"method", "status", "durationMs"} <= set(record) for record in accesses)
+    assert {name for record in accesses for name in record["metadata"]} == {"bytes", "client", "path"}
+
+
 def test_planted_secrets_are_nowhere_in_kafka_loki_or_on_stderr(driven: Driven) -> None:
     report = driven.report
     everywhere = b"\n".join(
@@ -161,3 +181,26 @@ def disorders(records: Sequence[tuple[int, Record]]) -> list[str]:
     stored = [ms for ms, record in of[CHAT] if record.get("event") == "message_stored"]
     pairs += [("stored, then notified", ms, notified) for ms in stored for notified, _ in of[NOTIFICATION]]
     return [f"{what}: {cause} > {effect}" for what, cause, effect in pairs if cause > effect]
+
+
+class Row(NamedTuple):
+    """What docs/log-format.md says of an event: its messages, the names in its metadata, and all other words."""
+
+    messages: list[str]
+    metadata: set[str]
+    words: set[str]
+
+
+def documented() -> dict[tuple[str, str], Row]:
+    """Read the table of events, by service and event."""
+    rows = {}
+    for line in (Path(__file__).parents[2] / "docs" / "log-format.md").read_text().splitlines():
+        services, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        if set(services.split(", ")) <= set(SERVICES):
+            event, messages, *words, metadata = cells
+            named = {word for cell in words for word in re.findall("`([^`]+)`", cell)}
+            for service in services.split(", "):
+                rows[service, event.strip("`")] = Row(
+                    messages.split(", "), set(re.findall("`([^`]+)`", metadata)), named
+                )
+    return rows
