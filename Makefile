@@ -94,7 +94,7 @@ test: parts-if-possible ## runs the whole suite against the real servers
 
 .PHONY: test-node
 test-node: parts-if-possible ## runs the tests of clients/node and examples/nest-gateway, which `make test` runs too
-	@$(BIN)/pytest tests/integration/test_node.py $(ARGS)
+	@$(BIN)/pytest tests/integration/test_node.py tests/integration/test_chat_nest.py $(ARGS)
 
 .PHONY: install-node
 install-node: node_modules/.installed ## installs what the TypeScript needs, from package-lock.json

@@ -36,6 +36,8 @@ _PARTITIONS: Final = 6
 _LOOK_S: Final = 0.2
 _MARGIN_NS: Final = 60 * 10**9
 _STOP_S: Final = 10.0
+# A service that is slow because the machine is busy is not one that is stuck: the traffic knows only of the latter.
+_UPSTREAM_TIMEOUT_S: Final = 4.0
 
 
 class _Chat:
@@ -52,6 +54,7 @@ class _Chat:
             servicelog={"level": level},
             ports={service: port for service, port in PORTS.items() if not answers(port)},
             gateway="nest" if nest else "python",
+            upstream_timeout_s=_UPSTREAM_TIMEOUT_S,
         )
         self._began_ns = time.time_ns()
 

@@ -42,7 +42,7 @@ class Report:
         requests: in the order of the answers.
         events: how many records of each kind the services must have written for them, debug ones included.
         exceptions: unhandled ones, by the service that raised them.
-        followed: the ID of a request that passed through all five services, without a mistake.
+        followed: the ID of a request that passed through all five services, without a mistake; empty if none was to.
         locked_from: the addresses from which accounts were locked.
         secrets: passwords, tokens and card numbers that were planted.
         personal: e-mail addresses and names of people; no record may have them either.

@@ -11,7 +11,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +40,7 @@ def run(
     seed: int = 1,
     rate_per_s: float = 0.0,
     at_once: int = _AT_ONCE,
+    journeys: Collection[str] = (),
     on_progress: Progress | None = None,
 ) -> Report:
     """Drive traffic, and say what it was.
@@ -50,17 +51,24 @@ def run(
         seed: decides what is done, in which order.
         rate_per_s: requests per second on average; 0: as fast as it goes.
         at_once: how many people are on their way at once.
+        journeys: only these, by the names that they have below, as `attack`; all by default.
         on_progress: is told of each answer.
 
-    Raises: UnexpectedAnswerError if the services do otherwise than they should; httpx.TransportError if they are away.
+    Raises: UnexpectedAnswerError if the services do otherwise than they should; httpx.TransportError if they are away;
+        ValueError if no journey has such a name.
     """
-    return asyncio.run(_Traffic(seed, on_progress or (lambda _: None)).run(url, requests, rate_per_s, at_once))
+    if unknown := set(journeys) - {journey.go.__name__ for journey in _JOURNEYS}:
+        raise ValueError(f"no journey is called {', '.join(sorted(unknown))}")
+    chosen = [journey for journey in _JOURNEYS if not journeys or journey.go.__name__ in journeys]
+    told = on_progress or (lambda _: None)
+    return asyncio.run(_Traffic(seed, chosen, told).run(url, requests, rate_per_s, at_once))
 
 
 class _Traffic:
     """One run: people, rooms, and what they do next."""
 
-    def __init__(self, seed: int, on_progress: Progress) -> None:
+    def __init__(self, seed: int, journeys: "Sequence[_Journey]", on_progress: Progress) -> None:
+        self._journeys = journeys
         self._random = random.Random(seed)  # noqa: S311 - no secret comes of it
         self._report = Report()
         self._on_progress = on_progress
@@ -106,12 +114,12 @@ class _Traffic:
 
     def _planned(self, requests: int) -> "list[_Journey]":
         """Return journeys of so many requests, to be taken from the end."""
-        planned = list(_JOURNEYS)
+        planned = list(self._journeys)
         self._random.shuffle(planned)
         left = requests - sum(journey.requests for journey in planned)
-        weights = [journey.weight for journey in _JOURNEYS]
+        weights = [journey.weight for journey in self._journeys]
         while left > 0:
-            (journey,) = self._random.choices(_JOURNEYS, weights)
+            (journey,) = self._random.choices(self._journeys, weights)
             planned.append(journey)
             left -= journey.requests
         self._random.shuffle(planned)
