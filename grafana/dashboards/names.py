@@ -1,0 +1,52 @@
+"""Names and colours that all dashboards share, and that links, alerts and provisioning rely on."""
+
+from typing import Final
+
+from grafana_foundation_sdk.builders.dashboard import DashboardLink
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType
+
+TAG: Final = "logs"
+SERVICE_TAG: Final = "logs-service"
+
+OVERVIEW: Final = "logs-overview"
+EXPLORER: Final = "logs-explorer"
+SHIPPER: Final = "logs-shipper"
+LOKI: Final = "logs-loki"
+NOISE: Final = "logs-noise"
+
+
+def of_service(service: str) -> str:
+    """Give the uid of a service's own dashboard; links put a field's value in its place."""
+    return f"logs-service-{service}"
+
+
+LEVEL_COLOURS: Final = {
+    "fatal": "dark-purple",
+    "error": "dark-red",
+    "warn": "dark-yellow",
+    "info": "dark-green",
+    "debug": "dark-blue",
+    "trace": "light-blue",
+    "unknown": "#808080",
+    "other": "#a0a0a0",
+}
+"""One colour for a level, wherever it is shown. `unknown` and `other` are what the shipper makes of a missing level and
+of one that is an id; a level that a service made up has none of these colours, and is told by its name."""
+
+OUTCOME_COLOURS: Final = {"success": "dark-green", "retry": "dark-yellow", "failure": "dark-red"}
+"""Of the member `outcome`: the same in all dashboards, too."""
+
+_TIME: Final = "${__url_time_range}"
+_SOURCES: Final = "${loki:queryparam}&${prometheus:queryparam}"
+
+
+def to_dashboard(uid: str, **variables: str) -> str:
+    """Give the address of a dashboard, for a link: the same time range and data sources, these variables set."""
+    return "&".join([f"/d/{uid}?{_TIME}", _SOURCES, *(f"var-{name}={value}" for name, value in variables.items())])
+
+
+def navigation() -> list[DashboardLink]:
+    """Give the links at the top of every dashboard: to each other, and to the services' own."""
+    services = DashboardLink("Services").type(DashboardLinkType.DASHBOARDS).tags([SERVICE_TAG]).as_dropdown(True)
+    others = DashboardLink("Logs").type(DashboardLinkType.DASHBOARDS).tags([TAG]).as_dropdown(True)
+    return [link.keep_time(True).include_vars(False) for link in (others, services)]

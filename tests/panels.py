@@ -1,0 +1,127 @@
+"""The dashboards as Grafana reads them: panels, queries, and variables filled in as Grafana fills them in."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+GRAFANA = Path(__file__).parents[1] / "grafana"
+_VARIABLE = re.compile(r"\$\{(\w+)(?::([\w:]+))?\}|\$(\w+)")
+_REGEX_CHARS = re.compile(r"[\\^$*+?.()|\[\]{}/]")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query of a panel.
+
+    Attributes:
+        board: uid of the dashboard.
+        panel: the panel's title.
+        kind: the panel's type.
+        ref: A, B, …
+        language: loki or prometheus.
+        expr: as it stands there.
+        instant: asked once at the end of the range, not in steps.
+        legend: name of a series.
+    """
+
+    board: str
+    panel: str
+    kind: str
+    ref: str
+    language: str
+    expr: str
+    instant: bool
+    legend: str
+
+    def __str__(self) -> str:
+        return f"{self.board} / {self.panel} / {self.ref}"
+
+
+@cache
+def boards() -> dict[str, dict[str, Any]]:
+    """Read what is checked in: uid → dashboard."""
+    read = [json.loads(file.read_text()) for file in sorted((GRAFANA / "json").glob("*.json"))]
+    return {board["uid"]: board for board in read}
+
+
+def panels(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give a dashboard's panels, without the headings between them."""
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def queries(uid: str) -> Iterator[Asked]:
+    """Give every query of a dashboard."""
+    for panel in panels(boards()[uid]):
+        for target in panel.get("targets", ()):
+            language = target["datasource"]["type"]
+            instant = target.get("queryType") == "instant" if language == "loki" else target.get("instant", False)
+            yield Asked(
+                uid,
+                panel["title"],
+                panel["type"],
+                target["refId"],
+                language,
+                target["expr"],
+                instant,
+                target.get("legendFormat", ""),
+            )
+
+
+def find(uid: str, panel: str, ref: str = "A") -> Asked:
+    """Find one query."""
+    return next(asked for asked in queries(uid) if (asked.panel, asked.ref) == (panel, ref))
+
+
+def chosen_at_first(uid: str) -> dict[str, str | list[str] | None]:
+    """Give the variables as a dashboard opens with them: None stands for All."""
+    values: dict[str, str | list[str] | None] = {}
+    for variable in boards()[uid]["templating"]["list"]:
+        if variable["type"] == "textbox":
+            values[variable["name"]] = variable.get("query", "")
+        elif variable["type"] == "query":
+            values[variable["name"]] = None
+    return values
+
+
+def filled_in(
+    asked: Asked, values: Mapping[str, str | Sequence[str] | None], *, range_s: int, step_s: int, scrape_s: int = 1
+) -> str:
+    """Fill in the variables of a query.
+
+    Args:
+        asked: the query.
+        values: what is chosen; a sequence for a variable with several, None for All.
+        range_s: of the time range.
+        step_s: between two points of a curve; Grafana makes it of the range and the panel's width.
+        scrape_s: how often Prometheus looks.
+    """
+    rate_s = max(4 * scrape_s, step_s + scrape_s)
+    built_in = {
+        "__auto": f"{range_s if asked.instant else step_s}s",
+        "__range": f"{range_s}s",
+        "__range_s": str(range_s),
+        "__interval": f"{step_s}s",
+        "__rate_interval": f"{rate_s}s",
+    }
+    all_of = {it["name"]: it.get("allValue") for it in boards()[asked.board]["templating"]["list"]}
+
+    def fill(found: re.Match[str]) -> str:
+        name, form = found[1] or found[3], found[2] or ""
+        if name in built_in:
+            return built_in[name]
+        value = values[name]
+        if value is None:
+            return str(all_of[name])
+        if isinstance(value, str):
+            return _escaped(value) if form == "regex" else value
+        return "|".join(_escaped(one) for one in value)
+
+    return _VARIABLE.sub(fill, asked.expr)
+
+
+def _escaped(value: str) -> str:
+    return _REGEX_CHARS.sub(r"\\\g<0>", value)
