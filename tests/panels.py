@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import requests
 
 GRAFANA = Path(__file__).parents[1] / "grafana"
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([\w:]+))?\}|\$(\w+)")
@@ -125,3 +127,58 @@ def filled_in(
 
 def _escaped(value: str) -> str:
     return _REGEX_CHARS.sub(r"\\\g<0>", value)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A time range, and the step of its curves, as a panel of some width has it."""
+
+    start_s: int
+    end_s: int
+    step_s: int
+
+    @property
+    def range_s(self) -> int:
+        """How long it is."""
+        return self.end_s - self.start_s
+
+
+class Series(NamedTuple):
+    """What came back of one series: its labels; numbers with their times, or lines with theirs (nanoseconds)."""
+
+    labels: dict[str, str]
+    values: list[tuple[float, float]]
+    lines: list[str]
+
+
+class Servers(NamedTuple):
+    """Where Loki and Prometheus answer."""
+
+    loki_url: str
+    prometheus_url: str
+
+    def ask(self, asked: Asked, window: Window, **chosen: str | Sequence[str] | None) -> list[Series]:
+        """Ask a panel's query as Grafana would, these variables chosen, the others as the dashboard opens with them.
+
+        Raises: AssertionError with the server's words if it does not answer, or not in the form that the panel needs.
+        """
+        values = {**chosen_at_first(asked.board), **chosen}
+        expr = filled_in(asked, values, range_s=window.range_s, step_s=window.step_s)
+        at: dict[str, int] = {"time": window.end_s} if asked.instant else {"start": window.start_s, "end": window.end_s}
+        if not asked.instant and asked.kind != "logs":
+            at["step"] = window.step_s
+        base = f"{self.loki_url}/loki/api/v1" if asked.language == "loki" else f"{self.prometheus_url}/api/v1"
+        path = f"{base}/query" if asked.instant else f"{base}/query_range"
+        answer = requests.get(path, params={"query": expr} | {name: str(it) for name, it in at.items()}, timeout=60)
+        assert answer.ok, f"{asked}: {answer.text}\n{expr}"
+        data = answer.json()["data"]
+        form = "vector" if asked.instant else "streams" if asked.kind == "logs" else "matrix"
+        assert data["resultType"] == form, asked
+        return [_series(one, form) for one in data["result"]]
+
+
+def _series(one: Mapping[str, Any], form: str) -> Series:
+    if form == "streams":
+        return Series(one["stream"], [], [line for _, line in one["values"]])
+    pairs = [one["value"]] if form == "vector" else one["values"]
+    return Series(one["metric"], [(float(at), float(number)) for at, number in pairs], [])

@@ -87,7 +87,7 @@ def _panels() -> list[Panel]:
         ),
         lines(
             Told(
-                "Lines",
+                "Newest lines",
                 "The newest 500 of the lines selected.",
                 "Open one: all its fields, and the link to its whole request.",
             ),

@@ -17,13 +17,12 @@ def _rate(metric: str, *by: str, more: str = "") -> str:
     return f"sum by ({', '.join(by)}) ({inner})" if by else f"sum({inner})"
 
 
-def _grown(metric: str, *by: str) -> str:
+def _grown(metric: str, *, more: str = "") -> str:
     """Count over the range; 0 where Loki runs and has not counted such a thing yet, nothing where it is not seen."""
-    counted = (
-        f"sum by ({', '.join(by)}) (increase({metric}{{{_OURS}}}[$__range]))"
-        if by
-        else (f"sum(increase({metric}{{{_OURS}}}[$__range]))")
-    )
+    return _or_none_yet(f"sum(increase({metric}{{{_OURS}{more}}}[$__range]))")
+
+
+def _or_none_yet(counted: str) -> str:
     return f"{counted} or 0 * count(loki_build_info{{{_OURS}}})"
 
 
@@ -60,15 +59,15 @@ def _all_right() -> list[Panel]:
         number(
             Told(
                 "Refused lines",
-                "Lines that Loki did not take, in the range: over a limit, too old, too far behind. Yellow from 1, red "
-                "from 1,000.",
+                "Lines that Loki has not taken since it started: over a limit, too old, too far behind. Yellow from 1, "
+                "red from 1,000.",
                 "See the reasons below. The shipper finds them and puts them into the dead letter topic; other writers "
                 "lose them.",
             ),
-            promql(_grown("loki_discarded_samples_total")),
+            # Not the growth in the range: what is counted for the first time does not grow, for Prometheus.
+            promql(_or_none_yet(f"sum(loki_discarded_samples_total{{{_OURS}}})")),
             "short",
             Limits(1, 1_000),
-            decimals=0,
         ),
         number(
             Told(
@@ -108,6 +107,7 @@ def _all_right() -> list[Panel]:
 
 
 def _writing() -> list[Panel]:
+    refused = f"sum by (reason) (loki_discarded_samples_total{{{_OURS}}})"
     buckets = _rate("loki_request_duration_seconds_bucket", "le", more=f", {_PUSH}")
     return [
         curve(
@@ -157,13 +157,13 @@ def _writing() -> list[Panel]:
         grid(
             Told(
                 "Refused lines by reason",
-                "In the range. Yellow from 1, red from 1,000.",
+                "Since Loki started. Yellow from 1, red from 1,000.",
                 "`rate_limited`, `per_stream_rate_limit`, `stream_limit`: raise the limit, or write less. "
                 "`greater_than_max_sample_age`, `too_far_behind`: a clock is wrong, or the shipper was away for long. "
                 "`line_too_long`: the service should write less.",
             ),
             {"reason": "reason"},
-            [Column("lines", promql(_grown("loki_discarded_samples_total", "reason")), "short", Limits(1, 1_000), 0)],
+            [Column("lines", promql(refused), "short", Limits(1, 1_000))],
         ),
         curve(
             Told(
@@ -262,10 +262,7 @@ def _room() -> list[Panel]:
                 "Lines of level error that Loki itself wrote, in the range. Yellow from 1, red from 100.",
                 "Read Loki's log.",
             ),
-            promql(
-                f'sum(increase(loki_internal_log_messages_total{{{_OURS}, level="error"}}[$__range])) '
-                f"or 0 * count(loki_build_info{{{_OURS}}})"
-            ),
+            promql(_grown("loki_internal_log_messages_total", more=', level="error"')),
             "short",
             Limits(1, 100),
             width=8,

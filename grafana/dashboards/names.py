@@ -15,6 +15,10 @@ LOKI: Final = "logs-loki"
 NOISE: Final = "logs-noise"
 
 
+CANARY: Final = "shipper-canary"
+"""The service of the lines by which the shipper measures how fresh Loki is: no service of yours."""
+
+
 def of_service(service: str) -> str:
     """Give the uid of a service's own dashboard; links put a field's value in its place."""
     return f"logs-service-{service}"

@@ -4,20 +4,21 @@ from typing import Final
 
 from grafana.dashboards.board import Board, Section, choice
 from grafana.dashboards.logql import access, count, or_zero, quantile, rate, share
-from grafana.dashboards.names import EXPLORER, OVERVIEW, of_service, to_dashboard
+from grafana.dashboards.names import CANARY, EXPLORER, OVERVIEW, of_service, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, history, lines, number
 from grafana.dashboards.queries import logql, promql
-from grafana.dashboards.service import FAILED, FAILED_SHARE, LATENCY_MS, READABLE, percentiles
+from grafana.dashboards.service import ANSWERED, FAILED, FAILED_SHARE, LATENCY_MS, READABLE, percentiles
 
-_STREAM: Final = '{service=~"$service"}'
-_ERRORS: Final = '{service=~"$service", level=~"error|fatal"}'
+_SERVICES: Final = f'service=~"$service", service!="{CANARY}"'
+_STREAM: Final = f"{{{_SERVICES}}}"
+_ERRORS: Final = f'{{{_SERVICES}, level=~"error|fatal"}}'
 _SERVICE: Final = "${__data.fields.service}"
 _LINES: Final = Link("Lines of this service", to_dashboard(EXPLORER, service=_SERVICE))
 _OWN: Final = Link("Dashboard of this service", to_dashboard(of_service(_SERVICE)))
 
 
 def _requests(where: str = "") -> str:
-    return access(_STREAM, "status", where=where)
+    return access(_STREAM, *(("status",) if where else ()), where=where)
 
 
 def _now() -> list[Panel]:
@@ -50,7 +51,7 @@ def _now() -> list[Panel]:
                 "Share of requests that were answered with 5xx. Yellow from 1 %, red from 5 %.",
                 "See which service's share rises first below, open its dashboard, and read its newest errors.",
             ),
-            logql(share(count(_requests(FAILED)), count(_requests()))),
+            logql(share(count(_requests(FAILED)), count(_requests(ANSWERED)))),
             "percentunit",
             FAILED_SHARE,
             decimals=2,
@@ -120,7 +121,7 @@ def _health() -> list[Panel]:
                 Column("requests", logql(count(_requests(), "service")), "short"),
                 Column(
                     "failed",
-                    logql(share(count(_requests(FAILED), "service"), count(_requests(), "service"))),
+                    logql(share(count(_requests(FAILED), "service"), count(_requests(ANSWERED), "service"))),
                     "percentunit",
                     FAILED_SHARE,
                     decimals=2,
@@ -160,7 +161,7 @@ def _traffic() -> list[Panel]:
             ),
             [
                 logql(
-                    share(count(_requests(FAILED), "service"), count(_requests(), "service")),
+                    share(count(_requests(FAILED), "service"), count(_requests(ANSWERED), "service")),
                     "{{service}}",
                 )
             ],
@@ -255,5 +256,5 @@ BOARD: Final = Board(
         Section("Traffic", _traffic()),
         Section("Where", _where()),
     ),
-    variables=(choice("service", "Service", "service"),),
+    variables=(choice("service", "Service", "service", stream=f'{{service=~".+", service!="{CANARY}"}}'),),
 )

@@ -9,7 +9,9 @@ from grafana.dashboards.names import EXPLORER, SERVICE_TAG, TAG, of_service, to_
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, lines, number
 from grafana.dashboards.queries import Query, logql
 
+ANSWERED: Final = "status >= 100"
 FAILED: Final = "status >= 500"
+"""A share of failures is taken of what has a status: where nobody writes one, there is no share, and not 0."""
 FAILED_SHARE: Final = Limits(0.01, 0.05)
 LATENCY_MS: Final = Limits(500, 1_000)
 
@@ -49,9 +51,9 @@ def stream(service: str, *, level: str = "") -> str:
 
 def _requests(service: str) -> list[Panel]:
     own = stream(service)
-    asked, failed = access(own, "status"), access(own, "status", where=FAILED)
+    asked, answered, failed = access(own), *(access(own, "status", where=it) for it in (ANSWERED, FAILED))
     timed = access(own, "durationMs")
-    by_status = access(own, "status", where="status >= 100") + " | label_format class=`{{ substr 0 1 .status }}xx`"
+    by_status = answered + " | label_format class=`{{ substr 0 1 .status }}xx`"
     by_route = ("method", "route")
     return [
         number(
@@ -71,7 +73,7 @@ def _requests(service: str) -> list[Panel]:
                 "Share of requests answered with 5xx. Yellow from 1 %, red from 5 %.",
                 "The routes below say which; the newest errors at the end say why.",
             ),
-            logql(share(count(failed), count(asked))),
+            logql(share(count(failed), count(answered))),
             "percentunit",
             FAILED_SHARE,
             decimals=2,
@@ -135,7 +137,7 @@ def _requests(service: str) -> list[Panel]:
                     logql(
                         share(
                             count(access(own, *by_route, "status", where=FAILED), *by_route),
-                            count(access(own, *by_route), *by_route),
+                            count(access(own, *by_route, "status", where=ANSWERED), *by_route),
                         )
                     ),
                     "percentunit",

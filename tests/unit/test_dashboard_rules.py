@@ -69,7 +69,7 @@ def test_a_dashboard_is_read_only_has_a_purpose_and_looks_again_by_itself(uid: s
 
 
 @EVERY_BOARD
-def test_panels_have_numbers_of_their_own_and_do_not_overlap(uid: str) -> None:
+def test_panels_have_numbers_and_titles_of_their_own_and_do_not_overlap(uid: str) -> None:
     placed: set[tuple[int, int]] = set()
     for panel in boards()[uid]["panels"]:
         at = panel["gridPos"]
@@ -81,8 +81,9 @@ def test_panels_have_numbers_of_their_own_and_do_not_overlap(uid: str) -> None:
         assert max(x for x, _ in cells) < 24, panel["title"]
         assert not cells & placed, panel["title"]
         placed |= cells
-    numbers = [panel["id"] for panel in boards()[uid]["panels"]]
-    assert len(set(numbers)) == len(numbers)
+    for name in ("id", "title"):
+        names = [panel[name] for panel in panels(boards()[uid])]
+        assert len(set(names)) == len(names), names
 
 
 @EVERY_BOARD

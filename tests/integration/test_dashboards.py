@@ -1,0 +1,436 @@
+"""Every panel's query on real servers: traffic whose numbers are known, and records that are not as they should be."""
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from examples.chat import AUTH, CHAT, GATEWAY, NOTIFICATION, SERVICES, USER, traffic
+from examples.chat.report import Report
+from examples.chat.stack import Stack
+from grafana.dashboards.explorer import SAVED
+from panels import Asked, Servers, Window, boards, find, panels, queries
+from servicelog.record import RecordWriter
+from shipper.devstack.kafka import KafkaServer, make_topic
+from shipper.devstack.loki import LokiServer
+from shipper.devstack.prometheus import PrometheusServer
+from shipping import Shipping, Written, each_record, write
+
+_REQUESTS = 100
+_STEP_S = 5
+_DAY_MS = 86_400_000
+# No duration; durations and statuses that are no numbers; levels that nobody knows; nothing that says who or how bad.
+_NO_DURATION, _NO_NUMBERS, _NO_STATUS, _LOUD = "no-duration", "no-numbers", "no-status", "loud-service"
+_LATE = "late-service"
+_STRANGE = {_NO_DURATION: 7, _NO_NUMBERS: 3, _NO_STATUS: 4}
+
+Fields = dict[str, object]
+
+pytestmark = [pytest.mark.slow, pytest.mark.prometheus]
+
+
+def _access(**fields: object) -> Fields:
+    return {"context": "access", "method": "GET", "route": "/v1/odd", **fields}
+
+
+def strange(now_ms: int) -> Iterator[Written]:
+    """Records that are not as they should be."""
+
+    def written(service: str, level: str = "info", at_ms: int = now_ms, fields: Fields | None = None) -> bytes:
+        return RecordWriter(service).write(at_ms, level, "GET /v1/odd", fields or {})
+
+    def keyed(service: str, value: bytes) -> Written:
+        return Written(value, service.encode())  # as the library does: so they are in one partition
+
+    def changed(value: bytes, **members: object) -> Written:
+        record = {**json.loads(value), **members}
+        text = json.dumps({name: it for name, it in record.items() if it is not None}, separators=(",", ":"))
+        return Written(text.encode(), record["service"] and record["service"].encode())
+
+    for _ in range(_STRANGE[_NO_DURATION]):
+        yield keyed(_NO_DURATION, written(_NO_DURATION, fields=_access(status=200)))
+    for _ in range(_STRANGE[_NO_NUMBERS]):
+        yield changed(written(_NO_NUMBERS, fields=_access(status=200, durationMs=1)), status="fine", durationMs="fast")
+    for _ in range(_STRANGE[_NO_STATUS]):
+        yield keyed(_NO_STATUS, written(_NO_STATUS, fields=_access(durationMs=8)))
+    for level in ("LOUD", "Audit", "WARNING"):
+        yield changed(written(_LOUD), level=level)
+    yield changed(written(_LOUD), level=None)
+    yield changed(written(_LOUD), service=None)
+    yield changed(written(GATEWAY, fields=_access(status=500, durationMs=99_000)), service=None)
+    for text in (b'"access" and no JSON', b"{"):
+        yield Written(text)
+    for _ in range(5):
+        yield keyed(_LATE, written(_LATE, "error", now_ms - _DAY_MS, _access(status=500, durationMs=99_000)))
+        yield keyed(_LATE, written(_LATE, "error", now_ms + _DAY_MS, _access(status=500, durationMs=99_000)))
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What was done, what the topic holds of it, and who can be asked."""
+
+    report: Report
+    records: Sequence[dict[str, Any]]
+    values: Sequence[bytes]
+    servers: Servers
+    window: Window
+    status: dict[str, Any]
+
+    def ask(self, uid: str, panel: str, ref: str = "A", **chosen: str | Sequence[str] | None) -> list[Any]:
+        return self.servers.ask(find(uid, panel, ref), self.window, **chosen)
+
+    def number(self, uid: str, panel: str, ref: str = "A", **chosen: str | Sequence[str] | None) -> float:
+        """The only number of an answer."""
+        [series] = self.ask(uid, panel, ref, **chosen)
+        [(_, number)] = series.values
+        return float(number)
+
+    def table(self, uid: str, panel: str, ref: str = "A") -> dict[Any, float]:
+        """A column of a table, by its keys."""
+        series = self.ask(uid, panel, ref)
+        return {_key(it.labels): it.values[0][1] for it in series}
+
+    def summed(self, uid: str, panel: str, ref: str = "A") -> dict[Any, float]:
+        """What a curve of rates has counted, by its keys."""
+        series = self.ask(uid, panel, ref)
+        return {_key(it.labels): round(sum(number for _, number in it.values) * _STEP_S, 6) for it in series}
+
+    def own(self, service: str, **members: object) -> list[dict[str, Any]]:
+        """A service's records with these members."""
+        return [it for it in self.records if it["service"] == service and members.items() <= it.items()]
+
+
+def _key(labels: dict[str, str]) -> Any:  # noqa: ANN401 - a text, or several
+    values = tuple(labels[name] for name in sorted(labels) if labels[name])
+    return values[0] if len(values) == 1 else values
+
+
+@pytest.fixture(scope="module")
+def driven(kafka: KafkaServer, server_dir: Callable[[str], Path]) -> Iterator[Driven]:
+    """The five services under traffic, shipped into a Loki of their own, that a Prometheus looks at."""
+    topic, messages = make_topic(kafka.bootstrap, 4), make_topic(kafka.bootstrap, 4)
+    with LokiServer(server_dir("loki")) as loki:
+        shipping = Shipping(
+            server_dir("dashboards"),
+            bootstrap=kafka.bootstrap,
+            loki_url=loki.url,
+            topic=topic,
+            dead_letters=make_topic(kafka.bootstrap, 1),
+            sections="\n[canary]\nevery_s = 0.5\n",
+        )
+        stack = Stack(
+            server_dir("chat"),
+            bootstrap=kafka.bootstrap,
+            log_topic=topic,
+            message_topic=messages,
+            servicelog={"level": "debug"},
+            upstream_timeout_s=6,  # a service that is slow because the machine is busy is not stuck
+        )
+        with shipping.run() as running:
+            scrape = [running.url.removeprefix("http://"), loki.url.removeprefix("http://")]
+            with PrometheusServer(server_dir("prometheus"), scrape=scrape) as prometheus, stack:
+                servers = Servers(loki.url, prometheus.url)
+                report = traffic.run(stack.gateway_url, requests=_REQUESTS)
+                write(kafka.bootstrap, topic, strange(time.time_ns() // 10**6))
+                sent = stack.wait_until_done()
+                total = sum(sent.values()) + len(list(strange(0)))
+                running.wait_for(lambda status: _settled(status) >= total)
+                _refused_by_loki(loki.url)
+                running.until(lambda: _was_looked_at(servers) or None)
+                start_s = report.began_ns // 10**9 - 1
+                steps = math.ceil((time.time() - start_s) / _STEP_S)
+                window = Window(start_s, start_s + steps * _STEP_S, _STEP_S)
+                values = [record.value() or b"" for record in each_record(kafka.bootstrap, topic)]
+                records = [it for it in map(_read, values) if it and it.get("service") in SERVICES]
+                yield Driven(report, records, values, servers, window, running.status())
+
+
+def _settled(status: dict[str, Any]) -> int:
+    totals: dict[str, int] = status["totals"]
+    return totals["delivered"] + totals["dead_lettered"]
+
+
+def _read(value: bytes) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads(value)
+    except ValueError:
+        return None
+    return record
+
+
+def _refused_by_loki(url: str) -> None:
+    """Push what is too old for it, past the shipper: Loki counts it."""
+    old = {"stream": {"service": "past-the-shipper"}, "values": [[str(time.time_ns() - 30 * 86_400 * 10**9), "old"]]}
+    assert requests.post(f"{url}/loki/api/v1/push", json={"streams": [old]}, timeout=10).status_code == 400
+
+
+def _was_looked_at(servers: Servers) -> bool:
+    """Whether Prometheus has seen all this, twice: what counts is the growth between two looks."""
+    seen = (
+        "min_over_time(loki_discarded_samples_total[3s]) > 0 and count_over_time(loki_discarded_samples_total[3s]) > 1",
+        'shipper_records_dead_lettered_total{reason="too_new"} > 0',
+        "shipper_canary_freshness_seconds",
+    )
+    return all(
+        requests.get(f"{servers.prometheus_url}/api/v1/query", params={"query": query}, timeout=10).json()["data"][
+            "result"
+        ]
+        for query in seen
+    )
+
+
+@pytest.mark.parametrize("uid", boards())
+def test_every_query_of_every_panel_answers_in_the_panels_form_and_is_not_empty(driven: Driven, uid: str) -> None:
+    empty = []
+    for asked in queries(uid):
+        series = driven.servers.ask(asked, driven.window)
+        if not any(it.values or it.lines for it in series):
+            empty.append(str(asked))
+        _fits(asked, series)
+    assert not empty
+
+
+def _fits(asked: Asked, series: Sequence[Any]) -> None:
+    """The labels that the legend or the table's headings name are there, and a number is one series."""
+    if asked.kind == "stat":
+        assert len(series) <= 1, f"{asked}: {series}"
+    named = {part.partition("}}")[0] for part in asked.legend.split("{{")[1:]}
+    if asked.kind == "table":
+        panel = next(it for it in panels(boards()[asked.board]) if it["title"] == asked.panel)
+        headings = panel["transformations"][1]["options"]["renameByName"]
+        named = {name for name in headings if not name.startswith("Value")}
+    # A label that is empty is not there: requests without a route, failures without a reason.
+    assert not series or asked.kind == "logs" or named <= {name for one in series for name in one.labels}, asked
+    for one in series:
+        assert asked.kind != "table" or set(one.labels) <= named, asked
+        assert not any(math.isnan(number) for _, number in one.values), asked
+
+
+def test_the_overview_counts_requests_failures_and_errors_as_they_were(driven: Driven) -> None:
+    report = driven.report
+    requests_ = driven.table("logs-overview", "Services", "C")
+    assert requests_[GATEWAY] == len(report.requests)
+    for service in (AUTH, USER, CHAT):
+        assert requests_[service] == len(driven.own(service, context="access"))
+    failed = sum(sent.status >= 500 for sent in report.requests)
+    assert failed > 0
+    assert driven.table("logs-overview", "Services", "D")[GATEWAY] == pytest.approx(failed / len(report.requests))
+    assert (
+        driven.table("logs-overview", "Services", "A").items()
+        >= Counter(it["service"] for it in driven.records).items()
+    )
+    errors = Counter(it["service"] for it in driven.records if it["level"] in {"error", "fatal"})
+    assert driven.table("logs-overview", "Services", "B").items() >= {it: errors[it] for it in SERVICES}.items()
+    assert driven.number("logs-overview", "Error lines", service=list(SERVICES)) == errors.total()
+    assert driven.number("logs-overview", "Services that log", service=list(SERVICES)) == len(SERVICES)
+    levels = Counter(it["level"] for it in driven.records)
+    told = driven.ask("logs-overview", "Lines by level", service=list(SERVICES))
+    assert {it.labels["level"]: round(sum(n for _, n in it.values) * _STEP_S) for it in told} == levels
+
+
+def test_curves_add_up_to_what_happened(driven: Driven) -> None:
+    report = driven.report
+    assert driven.summed("logs-overview", "Requests by service")[GATEWAY] == len(report.requests)
+    classes = Counter(f"{sent.status // 100}xx" for sent in report.requests)
+    assert driven.summed("logs-service-api-gateway", "Answers") == classes
+    logins = {outcome: report.count(AUTH, "login", outcome) for outcome in ("success", "failure")}
+    assert driven.summed("logs-service-auth-service", "Logins by outcome") == logins
+
+
+def test_routes_are_counted_as_they_were_asked(driven: Driven) -> None:
+    asked: Counter[tuple[str, str | None]] = Counter()
+    failed: Counter[tuple[str, str | None]] = Counter()
+    for (method, route, status), number in driven.report.answered().items():
+        asked[method, route] += number
+        failed[method, route] += number * (status >= 500)
+    routed = {key: number for key, number in asked.items() if key[1]}
+    counted = driven.table("logs-service-api-gateway", "Routes")
+    assert counted == routed | {"GET": asked["GET", None]}, "a request that fits no route has none"
+    shares = driven.table("logs-service-api-gateway", "Routes", "B")
+    assert {key: shares[key] for key in routed} == pytest.approx({key: failed[key] / asked[key] for key in routed})
+
+
+@pytest.mark.parametrize("service", [GATEWAY, AUTH, USER, CHAT])
+def test_latencies_are_those_that_were_measured(driven: Driven, service: str) -> None:
+    accesses = driven.own(service, context="access")
+    durations = sorted(it["durationMs"] for it in accesses)
+    assert driven.number(f"logs-service-{service}", "p95") == pytest.approx(_quantile(0.95, durations))
+    by_route = driven.table(f"logs-service-{service}", "Routes", "C")
+    for (method, route), p95 in ((key, it) for key, it in by_route.items() if isinstance(key, tuple)):
+        own = sorted(it["durationMs"] for it in accesses if (it["method"], it.get("route")) == (method, route))
+        assert p95 == pytest.approx(_quantile(0.95, own))
+        if service == GATEWAY:  # a client waits for longer than the gateway takes
+            assert p95 <= _quantile(0.95, driven.report.latencies_ms(method, route)) + 1
+
+
+def _quantile(share: float, ordered: Sequence[float]) -> float:
+    """As Loki takes it: between the two nearest."""
+    at = share * (len(ordered) - 1)
+    below, above = math.floor(at), math.ceil(at)
+    return ordered[below] + (ordered[above] - ordered[below]) * (at - below)
+
+
+def test_the_gateways_calls_are_counted_by_upstream_and_reason(driven: Driven) -> None:
+    calls = driven.table("logs-service-api-gateway", "Upstreams")
+    assert sum(calls.values()) == driven.report.count(GATEWAY, "upstream_call")
+    reasons: Counter[str] = Counter()
+    for (reason, _), number in driven.table("logs-service-api-gateway", "Why calls failed").items():
+        reasons[reason] += int(number)
+    wanted = {it: driven.report.count(GATEWAY, "upstream_call", "failure", it) for it in ("timeout", "status")}
+    assert reasons == wanted
+    again = [it for it in driven.own(GATEWAY, event="upstream_call") if it["metadata"]["attempt"] > 1]
+    assert sum(driven.summed("logs-service-api-gateway", "Calls tried again").values()) == len(again)
+
+
+def test_logins_lockouts_and_tokens_are_counted_as_they_were(driven: Driven) -> None:
+    uid, report = "logs-service-auth-service", driven.report
+    refused = report.count(AUTH, "login", "failure")
+    assert driven.number(uid, "Logins") == report.count(AUTH, "login")
+    assert driven.number(uid, "Refused logins") == pytest.approx(refused / report.count(AUTH, "login"))
+    assert driven.number(uid, "Lockouts") == report.count(AUTH, "lockout") > 0
+    reasons = ("bad_password", "unknown_user", "locked")
+    wanted = {it: report.count(AUTH, "login", "failure", it) for it in reasons}
+    assert driven.summed(uid, "Why logins were refused") == wanted
+    sources = driven.table(uid, "Refused logins by source")
+    assert sum(sources.values()) == refused
+    assert report.locked_from <= set(sources)
+    tokens = {it: report.count(AUTH, "token_check", "failure", it) for it in ("expired", "invalid", "missing")}
+    assert driven.summed(uid, "Refused tokens") == tokens
+
+
+def test_accounts_are_counted_as_they_were(driven: Driven) -> None:
+    uid, report = "logs-service-user-service", driven.report
+    assert driven.number(uid, "Users registered") == report.count(USER, "user_registered", "success")
+    assert driven.number(uid, "Registrations refused") == report.count(USER, "user_registered", "failure") > 0
+    assert driven.number(uid, "Accounts changed") == report.count(USER, "user_changed") > 0
+    assert sum(driven.table(uid, "What is changed").values()) == report.count(USER, "user_changed")
+
+
+def test_messages_and_their_delivery_are_counted_as_they_were(driven: Driven) -> None:
+    uid, report = "logs-service-chat-service", driven.report
+    stored = driven.own(CHAT, event="message_stored")
+    assert driven.number(uid, "Messages") == report.count(CHAT, "message_stored") == len(stored)
+    assert driven.number(uid, "Recipients per message") == traffic.MEMBERS - 1
+    assert driven.summed(uid, "Messages stored") == {(): len(stored)}
+    assert driven.number(uid, "Not published") == report.count(CHAT, "message_published", "failure") == 0
+    rooms = Counter(it["conversationId"] for it in stored)
+    assert driven.table(uid, "Busiest conversations") == rooms
+    uid = "logs-service-notification-service"
+    told = {it: report.count(NOTIFICATION, "notification", it) for it in ("success", "retry", "failure")}
+    assert driven.number(uid, "Delivered") == told["success"]
+    assert driven.number(uid, "Given up") == pytest.approx(told["failure"] / (told["success"] + told["failure"]))
+    assert driven.number(uid, "Tried again") == pytest.approx(told["retry"] / sum(told.values()))
+    took = sorted(it["metadata"]["deliveryMs"] for it in driven.own(NOTIFICATION, outcome="success"))
+    assert driven.number(uid, "Delivered within (p95)") == pytest.approx(_quantile(0.95, took))
+    answers: Counter[str] = Counter()
+    for (_, outcome, _, _), number in driven.table(uid, "What providers answer").items():
+        answers[outcome] += int(number)
+    assert answers == told
+
+
+def test_a_request_is_found_whole_from_the_beginning_of_its_id(driven: Driven) -> None:
+    request = driven.report.followed
+    own = [it for it in driven.records if it.get("requestId") == request]
+    for typed in (request, request[:24]):
+        assert driven.number("logs-explorer", "Services", request_id=typed) == len(SERVICES)
+        assert driven.number("logs-explorer", "Lines", request_id=typed) == len(own)
+    lines = [line for it in driven.ask("logs-explorer", "Newest lines", request_id=request) for line in it.lines]
+    assert sorted(lines) == sorted(f"{it['service']}: {it['message']}" for it in own)
+    assert not driven.ask("logs-explorer", "Newest lines", request_id="nobody's")
+
+
+def test_the_explorer_finds_by_user_level_and_any_text(driven: Driven) -> None:
+    user = next(it["userId"] for it in driven.own(CHAT, event="message_stored"))
+    of_user = [it for it in driven.records if it.get("userId") == user]
+    assert driven.number("logs-explorer", "Lines", user_id=user) == len(of_user)
+    warned = [it for it in driven.records if it["service"] in {AUTH, CHAT} and it["level"] == "warn"]
+    assert driven.number("logs-explorer", "Lines", service=[AUTH, CHAT], level=["warn"]) == len(warned)
+    stacks = [it for it in driven.records if "error" in it]
+    assert driven.number("logs-explorer", "Lines", text='"stack":', service=list(SERVICES)) == len(stacks) > 0
+    for name, chosen in SAVED:
+        found = driven.ask("logs-explorer", "Lines", **chosen)
+        assert found, f"the saved query {name} finds nothing"
+
+
+def test_the_noise_bill_adds_up_to_the_bytes_that_were_written(driven: Driven) -> None:
+    written: Counter[tuple[str, str]] = Counter()
+    for value in driven.values:
+        record = _read(value)
+        if record and record.get("service") in SERVICES:
+            written[record["level"], record["service"]] += len(value)
+    billed = driven.table("logs-noise", "By service and level")
+    assert {key: billed[key] for key in written} == written
+    total = driven.number("logs-noise", "Bytes", service=list(SERVICES))
+    assert total == written.total()
+    debug = sum(number for (level, _), number in written.items() if level in {"debug", "trace"})
+    assert driven.number("logs-noise", "Debug and trace", service=list(SERVICES)) == pytest.approx(debug / total)
+    a_month = total / driven.window.range_s * 86_400 * 30 / 10**9
+    assert driven.number("logs-noise", "Cost a month", service=list(SERVICES), price="0.5") == pytest.approx(
+        a_month / 2
+    )
+    patterns = {it.labels["message"]: it.values[0][1] for it in driven.ask("logs-noise", "By pattern of the message")}
+    stored = sum(len(value) for value in driven.values if b'"event":"message_stored"' in value)
+    assert patterns["Message stored"] == stored
+
+
+def test_the_shippers_numbers_are_those_of_its_status(driven: Driven) -> None:
+    uid, status = "logs-shipper", driven.status
+    assert driven.number(uid, "Shippers") == 1
+    assert driven.number(uid, "Lost") == 0
+    assert driven.number(uid, "Loki") == driven.number(uid, "Kafka") == 0, "ok"
+    assert driven.number(uid, "Time to data loss") == -1, "none in sight"
+    assert 0 <= driven.number(uid, "Freshness") < 60
+    letters = driven.ask(uid, "Dead letters by reason")
+    assert {it.labels["reason"] for it in letters if it.values[0][1] > 0} == {"too_new"}
+    assert {it.labels["reason"] for it in driven.ask(uid, "Malformed by reason") if it.values[0][1] > 0} == {"not_json"}
+    partitions = {(it["topic"], str(it["partition"])) for it in status["partitions"]}
+    assert {(it.labels["topic"], it.labels["partition"]) for it in driven.ask(uid, "Partitions")} == partitions
+    assert {it.labels["worker"] for it in driven.ask(uid, "Workers")} == {str(it["index"]) for it in status["workers"]}
+
+
+# --- bad input: panels say less, and never something false
+
+
+def test_a_service_without_durations_or_status_has_no_number_there_and_not_a_false_one(driven: Driven) -> None:
+    requests_ = driven.table("logs-overview", "Services", "C")
+    assert requests_.items() >= _STRANGE.items()
+    failed, p95 = (driven.table("logs-overview", "Services", ref) for ref in "DE")
+    assert failed[_NO_DURATION] == 0
+    assert p95[_NO_STATUS] == 8
+    assert not {_NO_DURATION, _NO_NUMBERS} & p95.keys()
+    assert not {_NO_STATUS, _NO_NUMBERS} & failed.keys(), "without a status nobody knows how many failed"
+
+
+def test_strange_levels_are_told_by_their_names_and_are_no_errors(driven: Driven) -> None:
+    told = driven.ask("logs-overview", "Lines by level", service=[_LOUD])
+    assert {it.labels["level"] for it in told} == {"loud", "audit", "warn", "unknown"}
+    assert driven.number("logs-overview", "Error lines", service=[_LOUD]) == 0
+
+
+def test_what_has_no_service_or_is_no_json_is_nobodys_and_can_be_read(driven: Driven) -> None:
+    assert driven.number("logs-overview", "Failed requests", service=["unknown"]) == 1
+    lines = [line for it in driven.ask("logs-explorer", "Newest lines", service=["unknown"]) for line in it.lines]
+    assert '"access" and no JSON' in lines
+    assert len(lines) == 4
+
+
+def test_a_clock_that_is_wrong_by_a_day_changes_no_number_of_now(driven: Driven) -> None:
+    assert _LATE not in driven.table("logs-overview", "Services")
+    assert not driven.ask("logs-overview", "Newest errors", service=[_LATE])
+    yesterday = Window(driven.window.start_s - 86_400, driven.window.end_s - 86_400, _STEP_S)
+    asked = find("logs-overview", "Services")
+    [late] = driven.servers.ask(asked, yesterday)
+    assert (late.labels["service"], late.values[0][1]) == (_LATE, 5)
+
+
+def test_where_nothing_was_written_there_is_no_number_and_not_a_zero(driven: Driven) -> None:
+    for asked in queries("logs-overview"):
+        if asked.language == "loki":
+            assert not driven.servers.ask(asked, driven.window, service=["nobody"]), asked
