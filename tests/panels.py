@@ -89,33 +89,20 @@ def chosen_at_first(uid: str) -> dict[str, str | list[str] | None]:
     return values
 
 
-def filled_in(
-    asked: Asked, values: Mapping[str, str | Sequence[str] | None], *, range_s: int, step_s: int, scrape_s: int = 1
-) -> str:
-    """Fill in the variables of a query.
+def filled_in(asked: Asked, chosen: Mapping[str, str | Sequence[str] | None]) -> str:
+    """Fill in what people choose, as Grafana's page does; its server fills in `$__auto` and so on.
 
     Args:
         asked: the query.
-        values: what is chosen; a sequence for a variable with several, None for All.
-        range_s: of the time range.
-        step_s: between two points of a curve; Grafana makes it of the range and the panel's width.
-        scrape_s: how often Prometheus looks.
+        chosen: a sequence for a variable with several, None for All.
     """
-    rate_s = max(4 * scrape_s, step_s + scrape_s)
-    built_in = {
-        "__auto": f"{range_s if asked.instant else step_s}s",
-        "__range": f"{range_s}s",
-        "__range_s": str(range_s),
-        "__interval": f"{step_s}s",
-        "__rate_interval": f"{rate_s}s",
-    }
     all_of = {it["name"]: it.get("allValue") for it in boards()[asked.board]["templating"]["list"]}
 
     def fill(found: re.Match[str]) -> str:
         name, form = found[1] or found[3], found[2] or ""
-        if name in built_in:
-            return built_in[name]
-        value = values[name]
+        if name.startswith("__"):
+            return found[0]
+        value = chosen[name]
         if value is None:
             return str(all_of[name])
         if isinstance(value, str):
@@ -123,6 +110,20 @@ def filled_in(
         return "|".join(_escaped(one) for one in value)
 
     return _VARIABLE.sub(fill, asked.expr)
+
+
+def with_times(expr: str, asked: Asked, window: "Window", *, scrape_s: int = 1) -> str:
+    """Fill in what Grafana's server does: `$__auto` is the range for an instant query, else the step."""
+    rate_s = max(4 * scrape_s, window.step_s + scrape_s)
+    built_in = {
+        "$__auto": f"{window.range_s if asked.instant else window.step_s}s",
+        "$__range_s": str(window.range_s),
+        "$__range": f"{window.range_s}s",
+        "$__rate_interval": f"{rate_s}s",
+    }
+    for name, text in built_in.items():
+        expr = expr.replace(name, text)
+    return expr
 
 
 def _escaped(value: str) -> str:
@@ -162,8 +163,7 @@ class Servers(NamedTuple):
 
         Raises: AssertionError with the server's words if it does not answer, or not in the form that the panel needs.
         """
-        values = {**chosen_at_first(asked.board), **chosen}
-        expr = filled_in(asked, values, range_s=window.range_s, step_s=window.step_s)
+        expr = with_times(filled_in(asked, chosen_at_first(asked.board) | chosen), asked, window)
         at: dict[str, int] = {"time": window.end_s} if asked.instant else {"start": window.start_s, "end": window.end_s}
         if not asked.instant and asked.kind != "logs":
             at["step"] = window.step_s

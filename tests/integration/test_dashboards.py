@@ -1,11 +1,9 @@
 """Every panel's query on real servers: traffic whose numbers are known, and records that are not as they should be."""
 
-import json
 import math
-import time
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,177 +11,19 @@ import pytest
 import requests
 
 from examples.chat import AUTH, CHAT, GATEWAY, NOTIFICATION, SERVICES, USER, traffic
-from examples.chat.report import Report
-from examples.chat.stack import Stack
 from grafana.dashboards.explorer import SAVED
-from panels import Asked, Servers, Window, boards, find, panels, queries
-from servicelog.record import RecordWriter
-from shipper.devstack.kafka import KafkaServer, make_topic
-from shipper.devstack.loki import LokiServer
-from shipper.devstack.prometheus import PrometheusServer
-from shipping import Shipping, Written, each_record, write
+from looked_at import LATE, LOUD, NO_DURATION, NO_NUMBERS, NO_STATUS, STEP_S, STRANGE, Driven, driving, read
+from panels import GRAFANA, Asked, Series, Window, boards, chosen_at_first, filled_in, find, panels, queries
+from shipper.devstack.grafana import GrafanaServer, running_elsewhere
+from shipper.devstack.kafka import KafkaServer
 
-_REQUESTS = 100
-_STEP_S = 5
-_DAY_MS = 86_400_000
-# No duration; durations and statuses that are no numbers; levels that nobody knows; nothing that says who or how bad.
-_NO_DURATION, _NO_NUMBERS, _NO_STATUS, _LOUD = "no-duration", "no-numbers", "no-status", "loud-service"
-_LATE = "late-service"
-_STRANGE = {_NO_DURATION: 7, _NO_NUMBERS: 3, _NO_STATUS: 4}
-
-Fields = dict[str, object]
-
-pytestmark = [pytest.mark.slow, pytest.mark.prometheus]
-
-
-def _access(**fields: object) -> Fields:
-    return {"context": "access", "method": "GET", "route": "/v1/odd", **fields}
-
-
-def strange(now_ms: int) -> Iterator[Written]:
-    """Records that are not as they should be."""
-
-    def written(service: str, level: str = "info", at_ms: int = now_ms, fields: Fields | None = None) -> bytes:
-        return RecordWriter(service).write(at_ms, level, "GET /v1/odd", fields or {})
-
-    def keyed(service: str, value: bytes) -> Written:
-        return Written(value, service.encode())  # as the library does: so they are in one partition
-
-    def changed(value: bytes, **members: object) -> Written:
-        record = {**json.loads(value), **members}
-        text = json.dumps({name: it for name, it in record.items() if it is not None}, separators=(",", ":"))
-        return Written(text.encode(), record["service"] and record["service"].encode())
-
-    for _ in range(_STRANGE[_NO_DURATION]):
-        yield keyed(_NO_DURATION, written(_NO_DURATION, fields=_access(status=200)))
-    for _ in range(_STRANGE[_NO_NUMBERS]):
-        yield changed(written(_NO_NUMBERS, fields=_access(status=200, durationMs=1)), status="fine", durationMs="fast")
-    for _ in range(_STRANGE[_NO_STATUS]):
-        yield keyed(_NO_STATUS, written(_NO_STATUS, fields=_access(durationMs=8)))
-    for level in ("LOUD", "Audit", "WARNING"):
-        yield changed(written(_LOUD), level=level)
-    yield changed(written(_LOUD), level=None)
-    yield changed(written(_LOUD), service=None)
-    yield changed(written(GATEWAY, fields=_access(status=500, durationMs=99_000)), service=None)
-    for text in (b'"access" and no JSON', b"{"):
-        yield Written(text)
-    for _ in range(5):
-        yield keyed(_LATE, written(_LATE, "error", now_ms - _DAY_MS, _access(status=500, durationMs=99_000)))
-        yield keyed(_LATE, written(_LATE, "error", now_ms + _DAY_MS, _access(status=500, durationMs=99_000)))
-
-
-@dataclass(frozen=True)
-class Driven:
-    """What was done, what the topic holds of it, and who can be asked."""
-
-    report: Report
-    records: Sequence[dict[str, Any]]
-    values: Sequence[bytes]
-    servers: Servers
-    window: Window
-    status: dict[str, Any]
-
-    def ask(self, uid: str, panel: str, ref: str = "A", **chosen: str | Sequence[str] | None) -> list[Any]:
-        return self.servers.ask(find(uid, panel, ref), self.window, **chosen)
-
-    def number(self, uid: str, panel: str, ref: str = "A", **chosen: str | Sequence[str] | None) -> float:
-        """The only number of an answer."""
-        [series] = self.ask(uid, panel, ref, **chosen)
-        [(_, number)] = series.values
-        return float(number)
-
-    def table(self, uid: str, panel: str, ref: str = "A") -> dict[Any, float]:
-        """A column of a table, by its keys."""
-        series = self.ask(uid, panel, ref)
-        return {_key(it.labels): it.values[0][1] for it in series}
-
-    def summed(self, uid: str, panel: str, ref: str = "A") -> dict[Any, float]:
-        """What a curve of rates has counted, by its keys."""
-        series = self.ask(uid, panel, ref)
-        return {_key(it.labels): round(sum(number for _, number in it.values) * _STEP_S, 6) for it in series}
-
-    def own(self, service: str, **members: object) -> list[dict[str, Any]]:
-        """A service's records with these members."""
-        return [it for it in self.records if it["service"] == service and members.items() <= it.items()]
-
-
-def _key(labels: dict[str, str]) -> Any:  # noqa: ANN401 - a text, or several
-    values = tuple(labels[name] for name in sorted(labels) if labels[name])
-    return values[0] if len(values) == 1 else values
+pytestmark = [pytest.mark.slow, pytest.mark.loki, pytest.mark.prometheus]
 
 
 @pytest.fixture(scope="module")
 def driven(kafka: KafkaServer, server_dir: Callable[[str], Path]) -> Iterator[Driven]:
-    """The five services under traffic, shipped into a Loki of their own, that a Prometheus looks at."""
-    topic, messages = make_topic(kafka.bootstrap, 4), make_topic(kafka.bootstrap, 4)
-    with LokiServer(server_dir("loki")) as loki:
-        shipping = Shipping(
-            server_dir("dashboards"),
-            bootstrap=kafka.bootstrap,
-            loki_url=loki.url,
-            topic=topic,
-            dead_letters=make_topic(kafka.bootstrap, 1),
-            sections="\n[canary]\nevery_s = 0.5\n",
-        )
-        stack = Stack(
-            server_dir("chat"),
-            bootstrap=kafka.bootstrap,
-            log_topic=topic,
-            message_topic=messages,
-            servicelog={"level": "debug"},
-            upstream_timeout_s=6,  # a service that is slow because the machine is busy is not stuck
-        )
-        with shipping.run() as running:
-            scrape = [running.url.removeprefix("http://"), loki.url.removeprefix("http://")]
-            with PrometheusServer(server_dir("prometheus"), scrape=scrape) as prometheus, stack:
-                servers = Servers(loki.url, prometheus.url)
-                report = traffic.run(stack.gateway_url, requests=_REQUESTS)
-                write(kafka.bootstrap, topic, strange(time.time_ns() // 10**6))
-                sent = stack.wait_until_done()
-                total = sum(sent.values()) + len(list(strange(0)))
-                running.wait_for(lambda status: _settled(status) >= total)
-                _refused_by_loki(loki.url)
-                running.until(lambda: _was_looked_at(servers) or None)
-                start_s = report.began_ns // 10**9 - 1
-                steps = math.ceil((time.time() - start_s) / _STEP_S)
-                window = Window(start_s, start_s + steps * _STEP_S, _STEP_S)
-                values = [record.value() or b"" for record in each_record(kafka.bootstrap, topic)]
-                records = [it for it in map(_read, values) if it and it.get("service") in SERVICES]
-                yield Driven(report, records, values, servers, window, running.status())
-
-
-def _settled(status: dict[str, Any]) -> int:
-    totals: dict[str, int] = status["totals"]
-    return totals["delivered"] + totals["dead_lettered"]
-
-
-def _read(value: bytes) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = json.loads(value)
-    except ValueError:
-        return None
-    return record
-
-
-def _refused_by_loki(url: str) -> None:
-    """Push what is too old for it, past the shipper: Loki counts it."""
-    old = {"stream": {"service": "past-the-shipper"}, "values": [[str(time.time_ns() - 30 * 86_400 * 10**9), "old"]]}
-    assert requests.post(f"{url}/loki/api/v1/push", json={"streams": [old]}, timeout=10).status_code == 400
-
-
-def _was_looked_at(servers: Servers) -> bool:
-    """Whether Prometheus has seen all this, twice: what counts is the growth between two looks."""
-    seen = (
-        "min_over_time(loki_discarded_samples_total[3s]) > 0 and count_over_time(loki_discarded_samples_total[3s]) > 1",
-        'shipper_records_dead_lettered_total{reason="too_new"} > 0',
-        "shipper_canary_freshness_seconds",
-    )
-    return all(
-        requests.get(f"{servers.prometheus_url}/api/v1/query", params={"query": query}, timeout=10).json()["data"][
-            "result"
-        ]
-        for query in seen
-    )
+    with driving(kafka, server_dir) as driven:
+        yield driven
 
 
 @pytest.mark.parametrize("uid", boards())
@@ -197,7 +37,7 @@ def test_every_query_of_every_panel_answers_in_the_panels_form_and_is_not_empty(
     assert not empty
 
 
-def _fits(asked: Asked, series: Sequence[Any]) -> None:
+def _fits(asked: Asked, series: Sequence[Series]) -> None:
     """The labels that the legend or the table's headings name are there, and a number is one series."""
     if asked.kind == "stat":
         assert len(series) <= 1, f"{asked}: {series}"
@@ -232,7 +72,7 @@ def test_the_overview_counts_requests_failures_and_errors_as_they_were(driven: D
     assert driven.number("logs-overview", "Services that log", service=list(SERVICES)) == len(SERVICES)
     levels = Counter(it["level"] for it in driven.records)
     told = driven.ask("logs-overview", "Lines by level", service=list(SERVICES))
-    assert {it.labels["level"]: round(sum(n for _, n in it.values) * _STEP_S) for it in told} == levels
+    assert {it.labels["level"]: round(sum(n for _, n in it.values) * STEP_S) for it in told} == levels
 
 
 def test_curves_add_up_to_what_happened(driven: Driven) -> None:
@@ -362,7 +202,7 @@ def test_the_explorer_finds_by_user_level_and_any_text(driven: Driven) -> None:
 def test_the_noise_bill_adds_up_to_the_bytes_that_were_written(driven: Driven) -> None:
     written: Counter[tuple[str, str]] = Counter()
     for value in driven.values:
-        record = _read(value)
+        record = read(value)
         if record and record.get("service") in SERVICES:
             written[record["level"], record["service"]] += len(value)
     billed = driven.table("logs-noise", "By service and level")
@@ -400,18 +240,18 @@ def test_the_shippers_numbers_are_those_of_its_status(driven: Driven) -> None:
 
 def test_a_service_without_durations_or_status_has_no_number_there_and_not_a_false_one(driven: Driven) -> None:
     requests_ = driven.table("logs-overview", "Services", "C")
-    assert requests_.items() >= _STRANGE.items()
+    assert requests_.items() >= STRANGE.items()
     failed, p95 = (driven.table("logs-overview", "Services", ref) for ref in "DE")
-    assert failed[_NO_DURATION] == 0
-    assert p95[_NO_STATUS] == 8
-    assert not {_NO_DURATION, _NO_NUMBERS} & p95.keys()
-    assert not {_NO_STATUS, _NO_NUMBERS} & failed.keys(), "without a status nobody knows how many failed"
+    assert failed[NO_DURATION] == 0
+    assert p95[NO_STATUS] == 8
+    assert not {NO_DURATION, NO_NUMBERS} & p95.keys()
+    assert not {NO_STATUS, NO_NUMBERS} & failed.keys(), "without a status nobody knows how many failed"
 
 
 def test_strange_levels_are_told_by_their_names_and_are_no_errors(driven: Driven) -> None:
-    told = driven.ask("logs-overview", "Lines by level", service=[_LOUD])
+    told = driven.ask("logs-overview", "Lines by level", service=[LOUD])
     assert {it.labels["level"] for it in told} == {"loud", "audit", "warn", "unknown"}
-    assert driven.number("logs-overview", "Error lines", service=[_LOUD]) == 0
+    assert driven.number("logs-overview", "Error lines", service=[LOUD]) == 0
 
 
 def test_what_has_no_service_or_is_no_json_is_nobodys_and_can_be_read(driven: Driven) -> None:
@@ -422,15 +262,89 @@ def test_what_has_no_service_or_is_no_json_is_nobodys_and_can_be_read(driven: Dr
 
 
 def test_a_clock_that_is_wrong_by_a_day_changes_no_number_of_now(driven: Driven) -> None:
-    assert _LATE not in driven.table("logs-overview", "Services")
-    assert not driven.ask("logs-overview", "Newest errors", service=[_LATE])
-    yesterday = Window(driven.window.start_s - 86_400, driven.window.end_s - 86_400, _STEP_S)
+    assert LATE not in driven.table("logs-overview", "Services")
+    assert not driven.ask("logs-overview", "Newest errors", service=[LATE])
+    yesterday = Window(driven.window.start_s - 86_400, driven.window.end_s - 86_400, STEP_S)
     asked = find("logs-overview", "Services")
     [late] = driven.servers.ask(asked, yesterday)
-    assert (late.labels["service"], late.values[0][1]) == (_LATE, 5)
+    assert (late.labels["service"], late.values[0][1]) == (LATE, 5)
 
 
 def test_where_nothing_was_written_there_is_no_number_and_not_a_zero(driven: Driven) -> None:
     for asked in queries("logs-overview"):
         if asked.language == "loki":
             assert not driven.servers.ask(asked, driven.window, service=["nobody"]), asked
+
+
+# --- a real Grafana, where there is one
+
+
+class Grafana:
+    """A Grafana that was started here, with our Loki and Prometheus behind it, or one that runs elsewhere."""
+
+    def __init__(self, url: str, login: tuple[str, str], server: GrafanaServer | None) -> None:
+        self.url, self.server = url, server
+        self._session = requests.Session()
+        self._session.auth = login
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        answer = self._session.get(f"{self.url}{path}", timeout=60)
+        assert answer.ok, f"{path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def ask(self, asked: Asked, window: Window) -> list[Any]:
+        """Ask what a panel asks when its dashboard is opened; returns the frames of the answer."""
+        query = {
+            "refId": asked.ref,
+            "datasource": {"type": asked.language, "uid": asked.language},
+            "expr": filled_in(asked, chosen_at_first(asked.board)),
+            "intervalMs": window.step_s * 1_000,
+            "maxDataPoints": window.range_s // window.step_s,
+            "queryType": "instant" if asked.instant else "range",
+            "instant": asked.instant,
+            "range": not asked.instant,
+        }
+        body = {"queries": [query], "from": str(window.start_s * 1_000), "to": str(window.end_s * 1_000)}
+        answer = self._session.post(f"{self.url}/api/ds/query", json=body, timeout=60)
+        assert answer.ok, f"{asked}: {answer.status_code} {answer.text}"
+        result = answer.json()["results"][asked.ref]
+        assert "error" not in result, f"{asked}: {result}"
+        frames: list[Any] = result["frames"]
+        return frames
+
+
+@pytest.fixture(scope="module")
+def grafana(driven: Driven, server_dir: Callable[[str], Path]) -> Iterator[Grafana]:
+    if url := running_elsewhere():
+        login = os.environ.get("GRAFANA_USER", "admin"), os.environ.get("GRAFANA_PASSWORD", "admin")
+        yield Grafana(url, login, None)
+        return
+    servers = driven.servers
+    with GrafanaServer(
+        server_dir("grafana"), dashboards=GRAFANA, loki_url=servers.loki_url, prometheus_url=servers.prometheus_url
+    ) as server:
+        yield Grafana(server.url, server.login, server)
+
+
+@pytest.mark.grafana
+def test_grafana_takes_what_is_provisioned_without_an_error(grafana: Grafana) -> None:
+    assert {it["uid"] for it in grafana.get("/api/search?type=dash-db&tag=logs")} == set(boards())
+    for uid in boards():
+        found = grafana.get(f"/api/dashboards/uid/{uid}")
+        assert found["meta"]["provisioned"]
+        assert len(found["dashboard"]["panels"]) == len(boards()[uid]["panels"])
+    for kind in ("loki", "prometheus"):
+        source = grafana.get(f"/api/datasources/uid/{kind}")
+        assert (source["type"], source["readOnly"]) == (kind, True)
+    if grafana.server:
+        said = grafana.server.log.read_text().splitlines()
+        assert not [line for line in said if "provisioning" in line and "level=error" in line]
+
+
+@pytest.mark.grafana
+@pytest.mark.parametrize("uid", boards())
+def test_grafana_answers_every_panel(driven: Driven, grafana: Grafana, uid: str) -> None:
+    for asked in queries(uid):
+        frames = grafana.ask(asked, driven.window)
+        # A Grafana that runs elsewhere has another Loki behind it, with nobody knows what.
+        assert frames or not grafana.server, f"{asked} is empty"
