@@ -47,8 +47,12 @@ _HOW: Final = """\
 Choose services and levels above, type a part of the text, or the beginning of a request's or a user's ID. Open a line:
 its details have `request_id`, with a link to everything that this request did, in every service.
 
-[All of this as a file](${log_api}/v1/export?service=${service:csv}&level=${level:csv}&from=${__from}&to=${__to})
-through the log API, with its access rights and its audit.
+**As a file**, however many lines, through the log API, with your own token (add `--data service=…`, `level`, `text`):
+
+```
+curl --header "Authorization: Bearer YOUR-TOKEN" --get ${log_api}/v1/export --output lines.ndjson \\
+  --data from=${__from:date:iso} --data to=${__to:date:iso}
+```
 """
 
 
@@ -129,7 +133,7 @@ BOARD: Final = Board(
     title="Logs: explorer",
     purpose="Find lines by service, level, request, user and text; from a line to everything that its request did.",
     sections=(
-        Section("Find", [note("How", _HOW, width=12), note("Saved queries", _saved(), width=12)]),
+        Section("Find", [note("How", _HOW, width=14, height=8), note("Saved queries", _saved(), width=10, height=8)]),
         Section("Found", _panels()),
     ),
     variables=(
@@ -138,6 +142,6 @@ BOARD: Final = Board(
         entry("request_id", "Request ID", "The beginning is enough."),
         entry("user_id", "User", "The beginning of a user's ID is enough."),
         entry("text", "Text", "Any part of the line, as it is written there."),
-        entry("log_api", "Log API", "Where the export link leads.", "http://localhost:4005"),
+        entry("log_api", "Log API", "What the command for a file asks.", "http://localhost:4005"),
     ),
 )

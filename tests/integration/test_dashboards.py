@@ -12,6 +12,7 @@ import requests
 
 from examples.chat import AUTH, CHAT, GATEWAY, NOTIFICATION, SERVICES, USER, traffic
 from grafana.dashboards.explorer import SAVED
+from grafana.dashboards.names import CANARY
 from looked_at import LATE, LOUD, NO_DURATION, NO_NUMBERS, NO_STATUS, STEP_S, STRANGE, Driven, driving, read
 from panels import GRAFANA, Asked, Series, Window, boards, chosen_at_first, filled_in, find, panels, queries
 from shipper.devstack.grafana import GrafanaServer, running_elsewhere
@@ -259,6 +260,12 @@ def test_what_has_no_service_or_is_no_json_is_nobodys_and_can_be_read(driven: Dr
     lines = [line for it in driven.ask("logs-explorer", "Newest lines", service=["unknown"]) for line in it.lines]
     assert '"access" and no JSON' in lines
     assert len(lines) == 4
+
+
+def test_the_shippers_own_lines_are_no_service(driven: Driven) -> None:
+    assert CANARY in driven.ask("logs-noise", "By service, over time", service=[CANARY])[0].labels["service"]
+    assert CANARY not in driven.table("logs-overview", "Services")
+    assert driven.number("logs-overview", "Services that log") == len(SERVICES) + len(STRANGE) + len({LOUD, "unknown"})
 
 
 def test_a_clock_that_is_wrong_by_a_day_changes_no_number_of_now(driven: Driven) -> None:
