@@ -140,9 +140,9 @@ def driving(kafka: KafkaServer, server_dir: Callable[[str], Path]) -> Iterator[D
                 running.wait_for(lambda status: _settled(status) >= total)
                 _refused_by_loki(loki.url)
                 running.until(lambda: _was_looked_at(servers) or None)
-                start_s = report.began_ns // 10**9 - 1
-                steps = math.ceil((time.time() - start_s) / STEP_S)
-                window = Window(start_s, start_s + steps * STEP_S, STEP_S)
+                end_s = math.ceil(time.time())
+                steps = math.ceil((end_s - report.began_ns / 10**9 + 1) / STEP_S)
+                window = Window(end_s - steps * STEP_S, end_s, STEP_S)
                 values = [record.value() or b"" for record in each_record(kafka.bootstrap, topic)]
                 records = [it for it in map(read, values) if it and it.get("service") in SERVICES]
                 yield Driven(report, records, values, servers, window, running.status())

@@ -51,7 +51,7 @@ def _all_right() -> list[Panel]:
                 "Share of push requests answered with 5xx, now. Yellow from 1 %, red from 5 %.",
                 "Loki's own log says why: a disk that is full, a store that does not answer, too little memory.",
             ),
-            promql(f"({failed} or 0 * {all_}) / {all_}"),
+            promql(f"({failed} or 0 * {all_}) / ({all_} > 0)"),
             "percentunit",
             Limits(0.01, 0.05),
             decimals=2,

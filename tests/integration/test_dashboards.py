@@ -32,7 +32,8 @@ def test_every_query_of_every_panel_answers_in_the_panels_form_and_is_not_empty(
     empty = []
     for asked in queries(uid):
         series = driven.servers.ask(asked, driven.window)
-        if not any(it.values or it.lines for it in series):
+        # A quantile of nothing is no number: a gap in a curve.
+        if not any(it.lines or not all(math.isnan(number) for _, number in it.values) for it in series):
             empty.append(str(asked))
         _fits(asked, series)
     assert not empty
@@ -51,7 +52,7 @@ def _fits(asked: Asked, series: Sequence[Series]) -> None:
     assert not series or asked.kind == "logs" or named <= {name for one in series for name in one.labels}, asked
     for one in series:
         assert asked.kind != "table" or set(one.labels) <= named, asked
-        assert not any(math.isnan(number) for _, number in one.values), asked
+        assert asked.kind == "timeseries" or not any(math.isnan(number) for _, number in one.values), asked
 
 
 def test_the_overview_counts_requests_failures_and_errors_as_they_were(driven: Driven) -> None:
