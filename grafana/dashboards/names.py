@@ -8,11 +8,11 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 TAG: Final = "logs"
 SERVICE_TAG: Final = "logs-service"
 
-OVERVIEW: Final = "logs-overview"
-EXPLORER: Final = "logs-explorer"
-SHIPPER: Final = "logs-shipper"
-LOKI: Final = "logs-loki"
-NOISE: Final = "logs-noise"
+OVERVIEW: Final = "overview"
+EXPLORER: Final = "explorer"
+SHIPPER: Final = "shipper"
+LOKI: Final = "loki"
+NOISE: Final = "noise"
 
 
 CANARY: Final = "shipper-canary"
@@ -21,7 +21,7 @@ CANARY: Final = "shipper-canary"
 
 def of_service(service: str) -> str:
     """Give the uid of a service's own dashboard; links put a field's value in its place."""
-    return f"logs-service-{service}"
+    return f"service-{service}"
 
 
 LEVEL_COLOURS: Final = {

@@ -57,33 +57,33 @@ def _fits(asked: Asked, series: Sequence[Series]) -> None:
 
 def test_the_overview_counts_requests_failures_and_errors_as_they_were(driven: Driven) -> None:
     report = driven.report
-    requests_ = driven.table("logs-overview", "Services", "C")
+    requests_ = driven.table("overview", "Services", "C")
     assert requests_[GATEWAY] == len(report.requests)
     for service in (AUTH, USER, CHAT):
         assert requests_[service] == len(driven.own(service, context="access"))
     failed = sum(sent.status >= 500 for sent in report.requests)
     assert failed > 0
-    assert driven.table("logs-overview", "Services", "D")[GATEWAY] == pytest.approx(failed / len(report.requests))
+    assert driven.table("overview", "Services", "D")[GATEWAY] == pytest.approx(failed / len(report.requests))
     assert (
-        driven.table("logs-overview", "Services", "A").items()
+        driven.table("overview", "Services", "A").items()
         >= Counter(it["service"] for it in driven.records).items()
     )
     errors = Counter(it["service"] for it in driven.records if it["level"] in {"error", "fatal"})
-    assert driven.table("logs-overview", "Services", "B").items() >= {it: errors[it] for it in SERVICES}.items()
-    assert driven.number("logs-overview", "Error lines", service=list(SERVICES)) == errors.total()
-    assert driven.number("logs-overview", "Services that log", service=list(SERVICES)) == len(SERVICES)
+    assert driven.table("overview", "Services", "B").items() >= {it: errors[it] for it in SERVICES}.items()
+    assert driven.number("overview", "Error lines", service=list(SERVICES)) == errors.total()
+    assert driven.number("overview", "Services that log", service=list(SERVICES)) == len(SERVICES)
     levels = Counter(it["level"] for it in driven.records)
-    told = driven.ask("logs-overview", "Lines by level", service=list(SERVICES))
+    told = driven.ask("overview", "Lines by level", service=list(SERVICES))
     assert {it.labels["level"]: round(sum(n for _, n in it.values) * STEP_S) for it in told} == levels
 
 
 def test_curves_add_up_to_what_happened(driven: Driven) -> None:
     report = driven.report
-    assert driven.summed("logs-overview", "Requests by service")[GATEWAY] == len(report.requests)
+    assert driven.summed("overview", "Requests by service")[GATEWAY] == len(report.requests)
     classes = Counter(f"{sent.status // 100}xx" for sent in report.requests)
-    assert driven.summed("logs-service-api-gateway", "Answers") == classes
+    assert driven.summed("service-api-gateway", "Answers") == classes
     logins = {outcome: report.count(AUTH, "login", outcome) for outcome in ("success", "failure")}
-    assert driven.summed("logs-service-auth-service", "Logins by outcome") == logins
+    assert driven.summed("service-auth-service", "Logins by outcome") == logins
 
 
 def test_routes_are_counted_as_they_were_asked(driven: Driven) -> None:
@@ -93,9 +93,9 @@ def test_routes_are_counted_as_they_were_asked(driven: Driven) -> None:
         asked[method, route] += number
         failed[method, route] += number * (status >= 500)
     routed = {key: number for key, number in asked.items() if key[1]}
-    counted = driven.table("logs-service-api-gateway", "Routes")
+    counted = driven.table("service-api-gateway", "Routes")
     assert counted == routed | {"GET": asked["GET", None]}, "a request that fits no route has none"
-    shares = driven.table("logs-service-api-gateway", "Routes", "B")
+    shares = driven.table("service-api-gateway", "Routes", "B")
     assert {key: shares[key] for key in routed} == pytest.approx({key: failed[key] / asked[key] for key in routed})
 
 
@@ -103,8 +103,8 @@ def test_routes_are_counted_as_they_were_asked(driven: Driven) -> None:
 def test_latencies_are_those_that_were_measured(driven: Driven, service: str) -> None:
     accesses = driven.own(service, context="access")
     durations = sorted(it["durationMs"] for it in accesses)
-    assert driven.number(f"logs-service-{service}", "p95") == pytest.approx(_quantile(0.95, durations))
-    by_route = driven.table(f"logs-service-{service}", "Routes", "C")
+    assert driven.number(f"service-{service}", "p95") == pytest.approx(_quantile(0.95, durations))
+    by_route = driven.table(f"service-{service}", "Routes", "C")
     for (method, route), p95 in ((key, it) for key, it in by_route.items() if isinstance(key, tuple)):
         own = sorted(it["durationMs"] for it in accesses if (it["method"], it.get("route")) == (method, route))
         assert p95 == pytest.approx(_quantile(0.95, own))
@@ -120,19 +120,19 @@ def _quantile(share: float, ordered: Sequence[float]) -> float:
 
 
 def test_the_gateways_calls_are_counted_by_upstream_and_reason(driven: Driven) -> None:
-    calls = driven.table("logs-service-api-gateway", "Upstreams")
+    calls = driven.table("service-api-gateway", "Upstreams")
     assert sum(calls.values()) == driven.report.count(GATEWAY, "upstream_call")
     reasons: Counter[str] = Counter()
-    for (reason, _), number in driven.table("logs-service-api-gateway", "Why calls failed").items():
+    for (reason, _), number in driven.table("service-api-gateway", "Why calls failed").items():
         reasons[reason] += int(number)
     wanted = {it: driven.report.count(GATEWAY, "upstream_call", "failure", it) for it in ("timeout", "status")}
     assert reasons == wanted
     again = [it for it in driven.own(GATEWAY, event="upstream_call") if it["metadata"]["attempt"] > 1]
-    assert sum(driven.summed("logs-service-api-gateway", "Calls tried again").values()) == len(again)
+    assert sum(driven.summed("service-api-gateway", "Calls tried again").values()) == len(again)
 
 
 def test_logins_lockouts_and_tokens_are_counted_as_they_were(driven: Driven) -> None:
-    uid, report = "logs-service-auth-service", driven.report
+    uid, report = "service-auth-service", driven.report
     refused = report.count(AUTH, "login", "failure")
     assert driven.number(uid, "Logins") == report.count(AUTH, "login")
     assert driven.number(uid, "Refused logins") == pytest.approx(refused / report.count(AUTH, "login"))
@@ -148,7 +148,7 @@ def test_logins_lockouts_and_tokens_are_counted_as_they_were(driven: Driven) -> 
 
 
 def test_accounts_are_counted_as_they_were(driven: Driven) -> None:
-    uid, report = "logs-service-user-service", driven.report
+    uid, report = "service-user-service", driven.report
     assert driven.number(uid, "Users registered") == report.count(USER, "user_registered", "success")
     assert driven.number(uid, "Registrations refused") == report.count(USER, "user_registered", "failure") > 0
     assert driven.number(uid, "Accounts changed") == report.count(USER, "user_changed") > 0
@@ -156,7 +156,7 @@ def test_accounts_are_counted_as_they_were(driven: Driven) -> None:
 
 
 def test_messages_and_their_delivery_are_counted_as_they_were(driven: Driven) -> None:
-    uid, report = "logs-service-chat-service", driven.report
+    uid, report = "service-chat-service", driven.report
     stored = driven.own(CHAT, event="message_stored")
     assert driven.number(uid, "Messages") == report.count(CHAT, "message_stored") == len(stored)
     assert driven.number(uid, "Recipients per message") == traffic.MEMBERS - 1
@@ -164,7 +164,7 @@ def test_messages_and_their_delivery_are_counted_as_they_were(driven: Driven) ->
     assert driven.number(uid, "Not published") == report.count(CHAT, "message_published", "failure") == 0
     rooms = Counter(it["conversationId"] for it in stored)
     assert driven.table(uid, "Busiest conversations") == rooms
-    uid = "logs-service-notification-service"
+    uid = "service-notification-service"
     told = {it: report.count(NOTIFICATION, "notification", it) for it in ("success", "retry", "failure")}
     assert driven.number(uid, "Delivered") == told["success"]
     assert driven.number(uid, "Given up") == pytest.approx(told["failure"] / (told["success"] + told["failure"]))
@@ -181,23 +181,23 @@ def test_a_request_is_found_whole_from_the_beginning_of_its_id(driven: Driven) -
     request = driven.report.followed
     own = [it for it in driven.records if it.get("requestId") == request]
     for typed in (request, request[:24]):
-        assert driven.number("logs-explorer", "Services", request_id=typed) == len(SERVICES)
-        assert driven.number("logs-explorer", "Lines", request_id=typed) == len(own)
-    lines = [line for it in driven.ask("logs-explorer", "Newest lines", request_id=request) for line in it.lines]
+        assert driven.number("explorer", "Services", request_id=typed) == len(SERVICES)
+        assert driven.number("explorer", "Lines", request_id=typed) == len(own)
+    lines = [line for it in driven.ask("explorer", "Newest lines", request_id=request) for line in it.lines]
     assert sorted(lines) == sorted(f"{it['service']}: {it['message']}" for it in own)
-    assert not driven.ask("logs-explorer", "Newest lines", request_id="nobody's")
+    assert not driven.ask("explorer", "Newest lines", request_id="nobody's")
 
 
 def test_the_explorer_finds_by_user_level_and_any_text(driven: Driven) -> None:
     user = next(it["userId"] for it in driven.own(CHAT, event="message_stored"))
     of_user = [it for it in driven.records if it.get("userId") == user]
-    assert driven.number("logs-explorer", "Lines", user_id=user) == len(of_user)
+    assert driven.number("explorer", "Lines", user_id=user) == len(of_user)
     warned = [it for it in driven.records if it["service"] in {AUTH, CHAT} and it["level"] == "warn"]
-    assert driven.number("logs-explorer", "Lines", service=[AUTH, CHAT], level=["warn"]) == len(warned)
+    assert driven.number("explorer", "Lines", service=[AUTH, CHAT], level=["warn"]) == len(warned)
     stacks = [it for it in driven.records if "error" in it]
-    assert driven.number("logs-explorer", "Lines", text='"stack":', service=list(SERVICES)) == len(stacks) > 0
+    assert driven.number("explorer", "Lines", text='"stack":', service=list(SERVICES)) == len(stacks) > 0
     for name, chosen in SAVED:
-        found = driven.ask("logs-explorer", "Lines", **chosen)
+        found = driven.ask("explorer", "Lines", **chosen)
         assert found, f"the saved query {name} finds nothing"
 
 
@@ -207,23 +207,23 @@ def test_the_noise_bill_adds_up_to_the_bytes_that_were_written(driven: Driven) -
         record = read(value)
         if record and record.get("service") in SERVICES:
             written[record["level"], record["service"]] += len(value)
-    billed = driven.table("logs-noise", "By service and level")
+    billed = driven.table("noise", "By service and level")
     assert {key: billed[key] for key in written} == written
-    total = driven.number("logs-noise", "Bytes", service=list(SERVICES))
+    total = driven.number("noise", "Bytes", service=list(SERVICES))
     assert total == written.total()
     debug = sum(number for (level, _), number in written.items() if level in {"debug", "trace"})
-    assert driven.number("logs-noise", "Debug and trace", service=list(SERVICES)) == pytest.approx(debug / total)
+    assert driven.number("noise", "Debug and trace", service=list(SERVICES)) == pytest.approx(debug / total)
     a_month = total / driven.window.range_s * 86_400 * 30 / 10**9
-    assert driven.number("logs-noise", "Cost a month", service=list(SERVICES), price="0.5") == pytest.approx(
+    assert driven.number("noise", "Cost a month", service=list(SERVICES), price="0.5") == pytest.approx(
         a_month / 2
     )
-    patterns = {it.labels["message"]: it.values[0][1] for it in driven.ask("logs-noise", "By pattern of the message")}
+    patterns = {it.labels["message"]: it.values[0][1] for it in driven.ask("noise", "By pattern of the message")}
     stored = sum(len(value) for value in driven.values if b'"event":"message_stored"' in value)
     assert patterns["Message stored"] == stored
 
 
 def test_the_shippers_numbers_are_those_of_its_status(driven: Driven) -> None:
-    uid, status = "logs-shipper", driven.status
+    uid, status = "shipper", driven.status
     assert driven.number(uid, "Shippers") == 1
     assert driven.number(uid, "Lost") == 0
     assert driven.number(uid, "Loki") == driven.number(uid, "Kafka") == 0, "ok"
@@ -241,9 +241,9 @@ def test_the_shippers_numbers_are_those_of_its_status(driven: Driven) -> None:
 
 
 def test_a_service_without_durations_or_status_has_no_number_there_and_not_a_false_one(driven: Driven) -> None:
-    requests_ = driven.table("logs-overview", "Services", "C")
+    requests_ = driven.table("overview", "Services", "C")
     assert requests_.items() >= STRANGE.items()
-    failed, p95 = (driven.table("logs-overview", "Services", ref) for ref in "DE")
+    failed, p95 = (driven.table("overview", "Services", ref) for ref in "DE")
     assert failed[NO_DURATION] == 0
     assert p95[NO_STATUS] == 8
     assert not {NO_DURATION, NO_NUMBERS} & p95.keys()
@@ -251,35 +251,35 @@ def test_a_service_without_durations_or_status_has_no_number_there_and_not_a_fal
 
 
 def test_strange_levels_are_told_by_their_names_and_are_no_errors(driven: Driven) -> None:
-    told = driven.ask("logs-overview", "Lines by level", service=[LOUD])
+    told = driven.ask("overview", "Lines by level", service=[LOUD])
     assert {it.labels["level"] for it in told} == {"loud", "audit", "warn", "unknown"}
-    assert driven.number("logs-overview", "Error lines", service=[LOUD]) == 0
+    assert driven.number("overview", "Error lines", service=[LOUD]) == 0
 
 
 def test_what_has_no_service_or_is_no_json_is_nobodys_and_can_be_read(driven: Driven) -> None:
-    assert driven.number("logs-overview", "Failed requests", service=["unknown"]) == 1
-    lines = [line for it in driven.ask("logs-explorer", "Newest lines", service=["unknown"]) for line in it.lines]
+    assert driven.number("overview", "Failed requests", service=["unknown"]) == 1
+    lines = [line for it in driven.ask("explorer", "Newest lines", service=["unknown"]) for line in it.lines]
     assert '"access" and no JSON' in lines
     assert len(lines) == 4
 
 
 def test_the_shippers_own_lines_are_no_service(driven: Driven) -> None:
-    assert CANARY in driven.ask("logs-noise", "By service, over time", service=[CANARY])[0].labels["service"]
-    assert CANARY not in driven.table("logs-overview", "Services")
-    assert driven.number("logs-overview", "Services that log") == len(SERVICES) + len(STRANGE) + len({LOUD, "unknown"})
+    assert CANARY in driven.ask("noise", "By service, over time", service=[CANARY])[0].labels["service"]
+    assert CANARY not in driven.table("overview", "Services")
+    assert driven.number("overview", "Services that log") == len(SERVICES) + len(STRANGE) + len({LOUD, "unknown"})
 
 
 def test_a_clock_that_is_wrong_by_a_day_changes_no_number_of_now(driven: Driven) -> None:
-    assert LATE not in driven.table("logs-overview", "Services")
-    assert not driven.ask("logs-overview", "Newest errors", service=[LATE])
+    assert LATE not in driven.table("overview", "Services")
+    assert not driven.ask("overview", "Newest errors", service=[LATE])
     yesterday = Window(driven.window.start_s - 86_400, driven.window.end_s - 86_400, STEP_S)
-    asked = find("logs-overview", "Services")
+    asked = find("overview", "Services")
     [late] = driven.servers.ask(asked, yesterday)
     assert (late.labels["service"], late.values[0][1]) == (LATE, 5)
 
 
 def test_where_nothing_was_written_there_is_no_number_and_not_a_zero(driven: Driven) -> None:
-    for asked in queries("logs-overview"):
+    for asked in queries("overview"):
         if asked.language == "loki":
             assert not driven.servers.ask(asked, driven.window, service=["nobody"]), asked
 

@@ -46,9 +46,9 @@ def test_what_is_checked_in_is_what_the_sources_write(tmp_path: Path) -> None:
 
 
 def test_there_is_a_dashboard_for_everything_that_people_look_at() -> None:
-    services = {f"logs-service-{name}-service" for name in ("auth", "user", "chat", "notification")}
+    services = {f"service-{name}-service" for name in ("auth", "user", "chat", "notification")}
     wanted = {"overview", "explorer", "shipper", "loki", "noise", "service-api-gateway"}
-    assert set(boards()) == services | {f"logs-{name}" for name in wanted}
+    assert set(boards()) == services | wanted
     assert [board.uid for board in BOARDS] == list(dict.fromkeys(board.uid for board in BOARDS))
 
 
@@ -199,8 +199,8 @@ def test_every_link_leads_to_a_dashboard_that_is_there_with_variables_that_it_ha
     text = json.dumps(boards()[uid])
     for link in re.findall(r"/d/([^\"\s)]+)", text):
         target, _, query = link.partition("?")
-        service = "logs-service-${__data.fields.service}"
-        there = boards().get("logs-service-api-gateway" if target == service else target)
+        service = "service-${__data.fields.service}"
+        there = boards().get("service-api-gateway" if target == service else target)
         assert there, target
         named = {it["name"] for it in there["templating"]["list"]}
         assert set(re.findall(r"var-(\w+)=", query)) <= named, link
@@ -210,9 +210,9 @@ def test_links_lead_from_the_overview_to_a_service_to_its_lines_to_a_request() -
     def leads(uid: str) -> set[str]:
         return set(re.findall(r"/d/([\w-]+)", json.dumps(boards()[uid])))
 
-    assert {"logs-service-", "logs-explorer"} <= leads("logs-overview")
-    assert all("logs-explorer" in leads(uid) for uid in boards() if uid.startswith("logs-service-"))
-    assert "var-request_id=${__data.fields.request}" in json.dumps(boards()["logs-explorer"])
+    assert {"service-", "explorer"} <= leads("overview")
+    assert all("explorer" in leads(uid) for uid in boards() if uid.startswith("service-"))
+    assert "var-request_id=${__data.fields.request}" in json.dumps(boards()["explorer"])
     for board in boards().values():
         assert {tag for link in board["links"] for tag in link["tags"]} == {"logs", "logs-service"}
 
@@ -231,7 +231,7 @@ def test_provisioning_names_the_data_sources_and_where_the_dashboards_lie() -> N
     [derived] = sources["loki"]["jsonData"]["derivedFields"]
     # Grafana fills in variables of its environment: a `$` that it must leave alone is doubled.
     assert derived["url"].replace("$$", "").count("$") == 0
-    assert "/d/logs-explorer?" in derived["url"]
+    assert "/d/explorer?" in derived["url"]
     assert derived["matcherRegex"] == "request_id"
     [provider] = read("dashboards")["providers"]
     assert provider["options"]["path"] == "${LOGS_DASHBOARDS}"
