@@ -64,10 +64,7 @@ def test_the_overview_counts_requests_failures_and_errors_as_they_were(driven: D
     failed = sum(sent.status >= 500 for sent in report.requests)
     assert failed > 0
     assert driven.table("overview", "Services", "D")[GATEWAY] == pytest.approx(failed / len(report.requests))
-    assert (
-        driven.table("overview", "Services", "A").items()
-        >= Counter(it["service"] for it in driven.records).items()
-    )
+    assert driven.table("overview", "Services", "A").items() >= Counter(it["service"] for it in driven.records).items()
     errors = Counter(it["service"] for it in driven.records if it["level"] in {"error", "fatal"})
     assert driven.table("overview", "Services", "B").items() >= {it: errors[it] for it in SERVICES}.items()
     assert driven.number("overview", "Error lines", service=list(SERVICES)) == errors.total()
@@ -214,9 +211,7 @@ def test_the_noise_bill_adds_up_to_the_bytes_that_were_written(driven: Driven) -
     debug = sum(number for (level, _), number in written.items() if level in {"debug", "trace"})
     assert driven.number("noise", "Debug and trace", service=list(SERVICES)) == pytest.approx(debug / total)
     a_month = total / driven.window.range_s * 86_400 * 30 / 10**9
-    assert driven.number("noise", "Cost a month", service=list(SERVICES), price="0.5") == pytest.approx(
-        a_month / 2
-    )
+    assert driven.number("noise", "Cost a month", service=list(SERVICES), price="0.5") == pytest.approx(a_month / 2)
     patterns = {it.labels["message"]: it.values[0][1] for it in driven.ask("noise", "By pattern of the message")}
     stored = sum(len(value) for value in driven.values if b'"event":"message_stored"' in value)
     assert patterns["Message stored"] == stored

@@ -217,6 +217,19 @@ def test_links_lead_from_the_overview_to_a_service_to_its_lines_to_a_request() -
         assert {tag for link in board["links"] for tag in link["tags"]} == {"logs", "logs-service"}
 
 
+def test_every_dashboard_is_explained() -> None:
+    explained = (GRAFANA.parent / "docs" / "dashboards.md").read_text()
+    assert [board["title"] for board in boards().values() if board["title"] not in explained] == []
+    known = {it["title"] for board in boards().values() for it in board["panels"]}
+    known |= {"When it is bad", *(link["title"] for board in boards().values() for link in _links(board))}
+    assert set(re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", explained)) <= known
+    assert "Everything that this request did" in (GRAFANA / "provisioning/datasources/logs.yaml").read_text()
+
+
+def _links(board: dict[str, Any]) -> list[dict[str, Any]]:
+    return [link for it in within(board["panels"], "value") if isinstance(it, list) for link in it if "url" in link]
+
+
 def test_provisioning_names_the_data_sources_and_where_the_dashboards_lie() -> None:
     def read(name: str) -> dict[str, Any]:
         found: dict[str, Any] = yaml.safe_load((GRAFANA / "provisioning" / name / "logs.yaml").read_text())
