@@ -16,15 +16,18 @@ _SELECTED: Final = (
     " | request_id=~`${request_id:regex}.*` | user_id=~`${user_id:regex}.*`"
 )
 
-SAVED: Final = (
-    ("Errors", {"level": "error"}),
+SAVED: Final[tuple[tuple[str, dict[str, str | list[str]]], ...]] = (
+    ("Errors", {"level": ["error", "fatal"]}),
     ("Warnings", {"level": "warn"}),
     ("Exceptions with their stack", {"text": '"stack":'}),
     ("Requests that failed", {"text": '"status":5'}),
     ("Upstreams that did not answer", {"service": "api-gateway", "text": '"reason":"timeout"'}),
     ("Refused logins", {"service": "auth-service", "text": '"event":"login","outcome":"failure"'}),
     ("Locked accounts", {"service": "auth-service", "text": '"event":"lockout"'}),
-    ("Notifications given up", {"service": "notification-service", "level": "error"}),
+    (
+        "Notifications given up",
+        {"service": "notification-service", "text": '"event":"notification","outcome":"failure"'},
+    ),
     ("What is no JSON, or has no service", {"service": "unknown"}),
 )
 """Saved queries: a name, and the values of this dashboard's variables."""
@@ -37,10 +40,14 @@ _REQUEST: Final = Link(
 
 def _saved() -> str:
     links = [
-        f"- [{name}]({to_dashboard(EXPLORER, **{key: quote(value) for key, value in values.items()})})"
-        for name, values in SAVED
+        f"- [{name}]({to_dashboard(EXPLORER, **{key: _in_address(value) for key, value in chosen.items()})})"
+        for name, chosen in SAVED
     ]
     return "\n".join(links)
+
+
+def _in_address(value: str | list[str]) -> str | list[str]:
+    return quote(value) if isinstance(value, str) else [quote(one) for one in value]
 
 
 _HOW: Final = """\

@@ -1,5 +1,6 @@
 """Names and colours that all dashboards share, and that links, alerts and provisioning rely on."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import DashboardLink
@@ -41,12 +42,19 @@ OUTCOME_COLOURS: Final = {"success": "dark-green", "retry": "dark-yellow", "fail
 """Of the member `outcome`: the same in all dashboards, too."""
 
 _TIME: Final = "${__url_time_range}"
-_SOURCES: Final = "${loki:queryparam}&${prometheus:queryparam}"
 
 
-def to_dashboard(uid: str, **variables: str) -> str:
-    """Give the address of a dashboard, for a link: the same time range and data sources, these variables set."""
-    return "&".join([f"/d/{uid}?{_TIME}", _SOURCES, *(f"var-{name}={value}" for name, value in variables.items())])
+def to_dashboard(uid: str, *, kept: Sequence[str] = (), **chosen: str | Sequence[str]) -> str:
+    """Give the address of a dashboard, for a link.
+
+    Args:
+        uid: which.
+        kept: variables that stay as they are here, beside the time range and the data sources.
+        chosen: variables that are set, to one value or several.
+    """
+    pairs = [(name, value) for name, it in chosen.items() for value in ([it] if isinstance(it, str) else it)]
+    staying = [f"${{{name}:queryparam}}" for name in ("loki", "prometheus", *kept)]
+    return "&".join([f"/d/{uid}?{_TIME}", *staying, *(f"var-{name}={value}" for name, value in pairs)])
 
 
 def navigation() -> list[DashboardLink]:

@@ -75,7 +75,7 @@ def _now() -> list[Panel]:
             logql(or_zero(count(_ERRORS), count(_STREAM))),
             "short",
             Limits(1, 100),
-            link=Link("These lines", to_dashboard(EXPLORER, level="error", service="${service}")),
+            link=Link("These lines", to_dashboard(EXPLORER, kept=["service"], level=["error", "fatal"])),
         ),
         number(
             Told(

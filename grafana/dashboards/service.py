@@ -100,7 +100,7 @@ def _requests(service: str) -> list[Panel]:
             "short",
             Limits(1, 100),
             width=6,
-            link=Link("These lines", to_dashboard(EXPLORER, service=service, level="error")),
+            link=Link("These lines", to_dashboard(EXPLORER, service=service, level=["error", "fatal"])),
         ),
         curve(
             Told(

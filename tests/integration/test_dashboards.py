@@ -194,7 +194,7 @@ def test_the_explorer_finds_by_user_level_and_any_text(driven: Driven) -> None:
     stacks = [it for it in driven.records if "error" in it]
     assert driven.number("explorer", "Lines", text='"stack":', service=list(SERVICES)) == len(stacks) > 0
     for name, chosen in SAVED:
-        found = driven.ask("explorer", "Lines", **chosen)
+        found = driven.ask("explorer", "Lines", "A", **chosen)
         assert found, f"the saved query {name} finds nothing"
 
 
