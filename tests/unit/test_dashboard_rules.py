@@ -55,6 +55,8 @@ def test_there_is_a_dashboard_for_everything_that_people_look_at() -> None:
 @EVERY_BOARD
 def test_a_dashboard_has_nothing_that_grafanas_schema_does_not_know(uid: str) -> None:
     read = Dashboard.from_json(boards()[uid])
+    for link in read.links or ():
+        link.placement = ""  # it reads no other than the menu's
     assert json.loads(json.dumps(read, cls=JSONEncoder)) == boards()[uid]
 
 
