@@ -167,6 +167,12 @@ types: install-dev ## checks the types, strictly
 contracts: install-dev ## checks which module may import which
 	@$(BIN)/lint-imports
 
+# --- dashboards -------------------------------------------------------------------------------------------------------
+
+.PHONY: dashboards
+dashboards: install-dev ## writes grafana/json anew from grafana/dashboards
+	@$(BIN)/python -m grafana.dashboards grafana/json
+
 # --- keeping ----------------------------------------------------------------------------------------------------------
 
 # dev.txt holds everything; the others take its versions. Given versions stay: `make lock ARGS=--upgrade` renews them.

@@ -168,7 +168,7 @@ def locate(name: str) -> Path:
 
     Raises: PartMissingError, as `where` does.
     """
-    return where(PARTS[name])
+    return _grafana() if name == "grafana" else where(PARTS[name])
 
 
 def find(name: str) -> Path | None:
@@ -196,6 +196,25 @@ def java() -> Path:
         why = f"its server needs Java {_JAVA_VERSION_MIN}, and {found} is version {version or 'unknown'}"
         raise PartMissingError("kafka", why, way_out)
     return Path(found)
+
+
+def _grafana() -> Path:
+    """Return the program of a Grafana that somebody has put on the PATH: it cannot be fetched as the others can."""
+    way_out = "Put `grafana` on the PATH, its folder around it (or named in GF_PATHS_HOME), or set GRAFANA_URL."
+    found = shutil.which("grafana")
+    if found is None:
+        raise PartMissingError("grafana", "there is no `grafana` on the PATH, and no GRAFANA_URL", way_out)
+    if not (grafana_home(Path(found)) / "conf" / "defaults.ini").exists():
+        raise PartMissingError("grafana", f"{found} has no conf/defaults.ini in {grafana_home(Path(found))}", way_out)
+    return Path(found)
+
+
+def grafana_home(program: Path) -> Path:
+    """Return the folder of what a Grafana needs to run: as GF_PATHS_HOME says, of the archive, or of a package."""
+    if named := os.environ.get("GF_PATHS_HOME"):
+        return Path(named)
+    archive = program.resolve().parents[1]
+    return archive if (archive / "conf").exists() else Path("/usr/share/grafana")
 
 
 @functools.cache
