@@ -17,17 +17,25 @@ class PrometheusServer(Server):
         data_dir: its folder.
         scrape: addresses `host:port` whose `/metrics` it reads.
         rule_files: alert and recording rules to load.
+        alertmanager: address `host:port` of the Alertmanager that it sends alerts to.
         scrape_interval_s: time between two looks, in whole seconds.
     """
 
     name = "prometheus"
 
     def __init__(
-        self, data_dir: Path, *, scrape: Sequence[str], rule_files: Sequence[Path] = (), scrape_interval_s: int = 1
+        self,
+        data_dir: Path,
+        *,
+        scrape: Sequence[str],
+        rule_files: Sequence[Path] = (),
+        alertmanager: str | None = None,
+        scrape_interval_s: int = 1,
     ) -> None:
         super().__init__(data_dir)
         self._port = free_port()
         self._scrape, self._rule_files, self._scrape_interval_s = scrape, rule_files, scrape_interval_s
+        self._alertmanagers = [alertmanager] if alertmanager else []
 
     @property
     def url(self) -> str:
@@ -40,6 +48,7 @@ class PrometheusServer(Server):
         wanted = {
             "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
             "rule_files": [str(file) for file in self._rule_files],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": self._alertmanagers}]}]},
             "scrape_configs": [{"job_name": "shipper", "static_configs": [{"targets": list(self._scrape)}]}],
         }
         config.write_text(json.dumps(wanted, indent=2))  # JSON is YAML
