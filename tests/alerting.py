@@ -59,3 +59,44 @@ def promtool(*arguments: str) -> str:
 def amtool(*arguments: str) -> str:
     """Run the tool that Alertmanager brings along."""
     return run(parts.locate("alertmanager").with_name("amtool"), *arguments)
+
+
+def quick_rules(files: list[Path], folder: Path) -> list[Path]:
+    """Write these rule files with short times, and return the copies: each second, at once, over seconds."""
+    folder.mkdir(parents=True)
+    written = []
+    for file in files:
+        rules = load(file)
+        for group in rules["groups"]:
+            group["interval"] = "1s"
+            for rule in group["rules"]:
+                rule.pop("for", None)
+                rule["expr"] = rule["expr"].replace("[5m]", "[10s]")
+        copy = folder / file.name
+        copy.write_text(yaml.safe_dump(rules))
+        written.append(copy)
+    return written
+
+
+def quick_alertmanager(secrets: Path, *, mail_port: int, http_url: str, password: str) -> dict[str, Any]:
+    """Return Alertmanager's configuration with short times, and the tests' receivers in its files of secrets."""
+    secrets.mkdir(parents=True)
+    files = {
+        "smtp-password": password,
+        "slack-url": f"{http_url}/slack",
+        "pagerduty-key": "0123456789abcdef0123456789abcdef",
+        "webhook-url": f"{http_url}/webhook",
+        "dead-mans-switch-url": f"{http_url}/dead-mans-switch",
+    }
+    for name, content in files.items():
+        (secrets / name).write_text(content)
+    text = ALERTMANAGER_CONFIG.read_text().replace("/etc/alertmanager/secrets", str(secrets))
+    config: dict[str, Any] = yaml.safe_load(text)
+    config["global"] |= {"smtp_smarthost": f"127.0.0.1:{mail_port}", "smtp_require_tls": False}
+    config["templates"] = [str(ALERTMANAGER_CONFIG.parent / it) for it in config["templates"]]
+    for route in (config["route"], *config["route"]["routes"]):
+        route |= {"group_wait": "0s", "group_interval": "1s"}
+    for receiver in config["receivers"]:
+        for paging in receiver.get("pagerduty_configs", ()):
+            paging["url"] = f"{http_url}/pagerduty"
+    return config
