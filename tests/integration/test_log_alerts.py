@@ -61,8 +61,8 @@ def test_an_error_rate_over_5_percent_fires_and_below_it_or_of_few_requests_does
         [
             *spread(partial(access, "chat-service"), 88, since_ns, now_ns),
             *spread(partial(access, "chat-service", status=503), 12, since_ns + 1, now_ns),
-            *spread(partial(access, "user-service"), 196, since_ns, now_ns),
-            *spread(partial(access, "user-service", status=500), 4, since_ns + 1, now_ns),
+            *spread(partial(access, "user-service"), 288, since_ns, now_ns),
+            *spread(partial(access, "user-service", status=500), 12, since_ns + 1, now_ns),
             *spread(partial(access, "auth-service"), 10, since_ns, now_ns),
             *spread(partial(access, "auth-service", status=500), 9, since_ns + 1, now_ns),
             *spread(partial(access, "api-gateway", status=404), 100, since_ns, now_ns),

@@ -64,6 +64,13 @@ def test_the_limits_are_the_same_everywhere() -> None:
     assert limits[0] == limits[1] == limits[2]
 
 
+@pytest.mark.parametrize("config", LOKI_CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_deletes_what_is_over_its_time(config: Path) -> None:
+    compactor = read_config(config)["compactor"]
+    assert compactor["retention_enabled"]
+    assert compactor["delete_request_store"] == read_config(config)["schema_config"]["configs"][0]["object_store"]
+
+
 def test_what_loki_takes_late_is_what_kafka_keeps() -> None:
     limits = read_config(LOKI_CONFIGS[0])["limits_config"]
     assert parse_limit(limits["reject_old_samples_max_age"]) == LOG_RETENTION_MS / 1000
