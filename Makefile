@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PIP_LOCKED := $(PIP) install --require-hashes
-NOT_REAL := not kafka and not loki and not prometheus and not nginx and not chromium and not node and not slow
+NOT_REAL := not kafka and not loki and not prometheus and not alertmanager and not nginx and not chromium and not node and not slow
 
 .PHONY: help
 help: ## lists the targets
@@ -80,7 +80,7 @@ chat: install ## starts five services that log, drives traffic through them, and
 # --- testing ----------------------------------------------------------------------------------------------------------
 
 .PHONY: parts
-parts: install-dev ## fetches and builds the real servers (Kafka, Loki, Prometheus, nginx, Chromium) into a cache
+parts: install-dev ## fetches and builds the real servers (Kafka, Loki, Prometheus, Alertmanager, nginx, Chromium) into a cache
 	@$(BIN)/python -m shipper.devstack.fetch $(ARGS)
 
 # A part that cannot be had costs its tests only, unless SHIPPER_REQUIRE_REAL=1.

@@ -24,6 +24,7 @@ _PART_OF_FIXTURE = {
     "kafka": "kafka",
     "loki": "loki",
     "prometheus": "prometheus",
+    "alertmanager": "alertmanager",
     "nginx_sink": "nginx",
     "chromium": "chromium",
     "node": "node",
