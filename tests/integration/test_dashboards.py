@@ -232,6 +232,28 @@ def test_the_shippers_numbers_are_those_of_its_status(driven: Driven) -> None:
     assert {it.labels["worker"] for it in driven.ask(uid, "Workers")} == {str(it["index"]) for it in status["workers"]}
 
 
+def test_people_can_choose_what_there_is(driven: Driven) -> None:
+    for uid, board in boards().items():
+        for variable in board["templating"]["list"]:
+            if variable["type"] == "query":
+                values = driven.servers.values_of(variable, driven.window)
+                assert values, f"{uid}: {variable['name']} has no values"
+                if variable["name"] == "service":
+                    assert set(SERVICES) <= values
+                    assert (CANARY in values) == (uid != "overview")
+                if variable["name"] == "level":
+                    assert {"debug", "info", "warn", "error"} <= values
+
+
+def test_a_shipper_or_a_loki_that_is_not_reached_is_said(driven: Driven) -> None:
+    assert driven.number("shipper", "Shippers", shipper=["nobody"]) == 0
+    assert driven.number("loki", "Processes", instance=["nobody"]) == 0
+    for uid, variable in (("shipper", "shipper"), ("loki", "instance")):
+        for asked in queries(uid):
+            said = driven.servers.ask(asked, driven.window, **{variable: ["nobody"]})
+            assert not said or asked.panel in {"Shippers", "Processes"}, f"{asked} says {said} of nobody"
+
+
 # --- bad input: panels say less, and never something false
 
 
