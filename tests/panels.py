@@ -176,6 +176,21 @@ class Servers(NamedTuple):
         assert data["resultType"] == form, asked
         return [_series(one, form) for one in data["result"]]
 
+    def values_of(self, variable: Mapping[str, Any], window: Window) -> set[str]:
+        """Ask for what can be chosen, as Grafana would."""
+        query = variable["query"]
+        if variable["datasource"]["type"] == "loki":
+            base, label = f"{self.loki_url}/loki/api/v1", query["label"]
+            chosen = {"query": query["stream"]} if query["stream"] else {}
+        else:
+            base = f"{self.prometheus_url}/api/v1"
+            metric, label = query["query"].removeprefix("label_values(").removesuffix(")").split(", ")
+            chosen = {"match[]": metric}
+        times = {"start": str(window.start_s), "end": str(window.end_s)}
+        answer = requests.get(f"{base}/label/{label}/values", params=chosen | times, timeout=60)
+        assert answer.ok, answer.text
+        return set(answer.json()["data"])
+
 
 def _series(one: Mapping[str, Any], form: str) -> Series:
     if form == "streams":

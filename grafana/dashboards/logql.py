@@ -4,7 +4,7 @@ Three rules hold everywhere, so that a record that is not as it should be makes 
 false, and never fails the query for all others:
 
 - the text filter comes before `| json`: it is cheap, and most lines go no further;
-- `| json` takes the named members alone;
+- where lines are counted, `| json` takes the named members alone;
 - whatever can fail for a line (JSON, a comparison, a number) is followed by `NO_ERROR`, which leaves that line out.
 """
 

@@ -41,7 +41,7 @@ def _all_right() -> list[Panel]:
                 "How many processes of Loki Prometheus reaches. Red: none.",
                 "Fewer than you run: one is down. The shipper waits, Kafka keeps the records.",
             ),
-            promql(f"count(loki_build_info{{{_OURS}}})"),
+            promql(f"count(loki_build_info{{{_OURS}}}) or vector(0)"),
             "short",
             Limits(1, 0.5),
         ),

@@ -16,12 +16,11 @@ FAILED_SHARE: Final = Limits(0.01, 0.05)
 LATENCY_MS: Final = Limits(500, 1_000)
 
 READABLE: Final = (
-    '| json message="message", error_type="error.type", error_message="error.message" '
-    "| line_format `{{ if .message }}{{ .service }}: {{ .message }}"
+    "| json | line_format `{{ if .message }}{{ .service }}: {{ .message }}"
     "{{ if .error_type }} | {{ .error_type }}: {{ .error_message }}{{ end }}"
     "{{ else }}{{ __line__ }}{{ end }}`"
 )
-"""A line as a sentence; one that is no JSON as it came."""
+"""A line as a sentence, all its members in its details; one that is no JSON as it came."""
 
 
 def service_board(

@@ -30,7 +30,7 @@ def _all_right() -> list[Panel]:
                 "How many Prometheus reaches. Red: none.",
                 "Fewer than you run: one is down, or Prometheus cannot reach its status address.",
             ),
-            promql(f"count(shipper_info{{{OURS}}})"),
+            promql(f"count(shipper_info{{{OURS}}}) or vector(0)"),
             "short",
             Limits(1, 0.5),
             width=3,
