@@ -12,6 +12,7 @@ _STREAM: Final = '{service=~"$service"}'
 _QUIET: Final = '{service=~"$service", level=~"debug|trace"}'
 _SECONDS_A_DAY, _DAYS_A_MONTH, _GB = 86_400, 30, 10**9
 # Numbers and IDs in a message become #, so that a pattern is what the code says and not what it was about.
+_PART: Final = '| json context="context" | drop __error__, __error_details__'
 _PATTERN: Final = (
     '| json message="message" | drop __error__, __error_details__ '
     '| label_format message=`{{ regexReplaceAll "[0-9a-fA-F-]{8,}|[0-9]+" .message "#" }}`'
@@ -117,8 +118,20 @@ def _panels() -> list[Panel]:
         ),
         grid(
             Told(
+                "By part of the service",
+                "By the `context` of the lines: which class or module writes them.",
+                "One part of a service writes most of it: its patterns beside say what.",
+            ),
+            {"service": "service", "context": "part"},
+            [Column("bytes", logql(f"topk(50, {_bytes(f'{_STREAM} {_PART}', 'service', 'context')})"), "decbytes")],
+            width=10,
+            height=14,
+        ),
+        grid(
+            Told(
                 "By pattern of the message",
-                "The fifty dearest messages, their numbers and IDs as `#`. Without a message: lines that are no JSON.",
+                "The fifty dearest messages, their numbers and IDs as `#`. Without a message: lines that are no JSON. "
+                "Of more than Loki allows (`max_query_series`) it gives none: choose one service.",
                 "Ask of each whether anybody would miss it. If not: a lower level in the code, or a filter or sampling "
                 "in the shipper's configuration (`[[filters]]`).",
             ),
@@ -130,7 +143,7 @@ def _panels() -> list[Panel]:
                     "decbytes",
                 ),
             ],
-            width=24,
+            width=14,
             height=14,
             links={
                 "message": [

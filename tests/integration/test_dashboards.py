@@ -214,6 +214,8 @@ def test_the_noise_bill_adds_up_to_the_bytes_that_were_written(driven: Driven) -
     assert driven.number("noise", "Debug and trace", service=list(SERVICES)) == pytest.approx(debug / total)
     a_month = total / driven.window.range_s * 86_400 * 30 / 10**9
     assert driven.number("noise", "Cost a month", service=list(SERVICES), price="0.5") == pytest.approx(a_month / 2)
+    parts = driven.ask("noise", "By part of the service", service=list(SERVICES))
+    assert sum(it.values[0][1] for it in parts) == total
     patterns = {it.labels["message"]: it.values[0][1] for it in driven.ask("noise", "By pattern of the message")}
     stored = sum(len(value) for value in driven.values if b'"event":"message_stored"' in value)
     assert patterns["Message stored"] == stored
