@@ -105,6 +105,10 @@ node_modules/.installed: package-lock.json package.json clients/node/package.jso
 	@npm ci --ignore-scripts --loglevel=error >/dev/null
 	@touch $@
 
+.PHONY: build-node
+build-node: install-node
+	@node_modules/.bin/tsc --build
+
 # What is in TypeScript can be checked only where Node is: `make test` says in capitals that it is missing.
 WITH_NODE = if command -v npm >/dev/null; then $(MAKE) $(1); else echo "NODE IS MISSING: THE TYPESCRIPT IS NOT CHECKED"; fi
 
@@ -112,8 +116,7 @@ WITH_NODE = if command -v npm >/dev/null; then $(MAKE) $(1); else echo "NODE IS 
 lint-node: install-node
 	@node_modules/.bin/biome check --error-on-warnings .
 
-types-node: install-node
-	@node_modules/.bin/tsc --build
+types-node: build-node
 	@node_modules/.bin/tsc -p clients/node/test/tsconfig.json
 
 .PHONY: test-fast
@@ -127,6 +130,10 @@ test-native: native parts-if-possible ## runs what shipper-native has a part in,
 .PHONY: chaos
 chaos: parts-if-possible ## breaks a shipper for minutes, and proves that nothing was lost: ARGS="--minutes 20 --seed 7"
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
+.PHONY: outage
+outage: parts-if-possible build-node ## kills Kafka for 60 s under services that log with servicelog: ARGS="--seconds 300"
+	@PYTHONPATH=tests:clients/python/tests $(BIN)/python -m outage $(ARGS)
 
 SEEDS ?= 20000
 .PHONY: simulate
