@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import end_to_end, latency, loki_cost, peers, report, stream_order
+from benchmarks import clients, end_to_end, latency, loki_cost, peers, report, stream_order
 from benchmarks.cases import BASE, CASES
 from benchmarks.measured import NotMeasuredError
 from shipper.devstack.kafka import KafkaServer
@@ -23,7 +23,7 @@ from shipper.devstack.nginx import NginxSink
 from shipper.errors import ShipperError
 from shipper.process import spawn
 
-PARTS = ("cases", "peers", "latency", "loki")
+PARTS = ("cases", "peers", "latency", "loki", "clients")
 _LATENCY_S, _IDLE_S = 20.0, 20.0
 _PEER_RUNS = 3  # the median of them counts
 
@@ -39,7 +39,7 @@ def main(
     *,
     write: Annotated[bool, typer.Option("--write", help="Write RESULTS.md and its picture.")] = False,
 ) -> None:
-    """Measure a worker against a bare consume loop, other shippers, latency, and Loki's own cost."""
+    """Measure a worker against a bare consume loop, other shippers, latency, Loki's cost, and a service's log call."""
     if unknown := set(parts or ()) - set(PARTS):
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     chosen = parts or list(PARTS)
@@ -57,6 +57,8 @@ def main(
                 _measure_latency(results, kafka, Path(folder))
             if "loki" in chosen:
                 _measure_loki(results, kafka, scale)
+            if "clients" in chosen:
+                _measure_clients(results, kafka)
     except (ShipperError, NotMeasuredError) as error:
         print(f"not measured: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
@@ -114,6 +116,14 @@ def _measure_loki(results: report.Results, kafka: KafkaServer, scale: float) -> 
         _show(f"{cost.name}: shipper {cost.shipper_us:.2f} µs, Loki {cost.loki_us:.2f} µs a record")
         results.costs.append(cost)
     results.orders = list(stream_order.measure_orders())
+
+
+def _measure_clients(results: report.Results, kafka: KafkaServer) -> None:
+    print("log calls of services", flush=True)
+    for way in clients.measure_calls():
+        _show(f"{way.language}, {way.name}: {way.call_us.median:.2f} µs a call")
+        results.calls.append(way)
+    results.rates = clients.measure_rates(kafka.bootstrap)
 
 
 def _show(line: str) -> None:
