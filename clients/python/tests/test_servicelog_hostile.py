@@ -12,34 +12,19 @@ from hypothesis import strategies as st
 
 import servicelog
 from hostile_values import ERRORS, TAKEN, TOLD
+from keeping import Kept, keeping
 from servicelog import propagate
-from servicelog.core import CURRENT, Core, use
-from servicelog.delivery import Stderr
 from servicelog.record import RecordWriter
-from servicelog.settings import Settings
 from servicelog.stdlib import ServiceLogFormatter, ServiceLogHandler
 from servicelog.structlog import deliver
 
 
-class Kept(Stderr):
-    """Keeps records."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[bytes] = []
-
-    def send(self, record: bytes) -> None:
-        self.sent.append(record)
-
-
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    before, sink = CURRENT.core, Kept()
-    use(Core(Settings(service="chat-service"), sink))
-    structlog.configure(processors=[deliver], cache_logger_on_first_use=False)
-    yield sink
-    structlog.reset_defaults()
-    use(before)
+    with keeping() as sink:
+        structlog.configure(processors=[deliver], cache_logger_on_first_use=False)
+        yield sink
+        structlog.reset_defaults()
 
 
 OWN = servicelog.get_logger("t")
