@@ -142,8 +142,12 @@ simulate: install-dev ## runs SEEDS=20000 seeds of the simulation; SEED=17 repla
 		$(BIN)/pytest -q $(if $(SEED),-s,-n 2) tests/simulation/test_simulation.py $(ARGS)
 
 .PHONY: bench
-bench: parts-if-possible ## measures stages, workers, latency, other shippers on PATH; writes benchmarks/RESULTS.md
-	@$(BIN)/pytest benchmarks --benchmark-autosave $(ARGS)
+bench: parts-if-possible ## measures stages, workers, latency, log calls, other shippers on PATH; writes benchmarks/RESULTS.md
+	@$(BIN)/pytest benchmarks --benchmark-autosave --benchmark-compare=benchmarks/baselines/stages.json $(ARGS)
+
+.PHONY: bench-baseline
+bench-baseline: install-dev ## measures the stages and keeps the figures, which make bench compares with
+	@$(BIN)/pytest benchmarks/test_stages.py --benchmark-json=benchmarks/baselines/stages.json $(ARGS)
 
 .PHONY: bench-smoke
 bench-smoke: install-dev ## runs the stages' benchmarks once, unmeasured, to see that they work

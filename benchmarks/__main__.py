@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from benchmarks import clients, end_to_end, latency, loki_cost, peers, report, stream_order
-from benchmarks.cases import BASE, CASES
+from benchmarks.cases import BASE, CASES, Case
 from benchmarks.measured import NotMeasuredError
 from shipper.devstack.kafka import KafkaServer
 from shipper.devstack.loki import LokiServer
@@ -24,6 +24,7 @@ from shipper.errors import ShipperError
 from shipper.process import spawn
 
 PARTS = ("cases", "peers", "latency", "loki", "clients")
+_NAMES = ", ".join(one.name for one in CASES)
 _LATENCY_S, _IDLE_S = 20.0, 20.0
 _PEER_RUNS = 3  # the median of them counts
 
@@ -42,6 +43,8 @@ def main(
     """Measure a worker against a bare consume loop, other shippers, latency, Loki's cost, and a service's log call."""
     if unknown := set(parts or ()) - set(PARTS):
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if not _named(case or []):
+        raise typer.BadParameter(f"no case has {' or '.join(case or [])} in its name; there are {_NAMES}")
     chosen = parts or list(PARTS)
     results = report.Results(" ".join(["python -m benchmarks", *sys.argv[1:]]))
     began, load = time.monotonic(), os.getloadavg()[0]
@@ -69,6 +72,10 @@ def main(
         print(f"wrote {report.RESULTS}")
 
 
+def _named(names: list[str]) -> list[Case]:
+    return [one for one in CASES if not names or any(name in one.name for name in names)]
+
+
 def _measure_cases(
     results: report.Results,
     kafka: KafkaServer,
@@ -79,7 +86,7 @@ def _measure_cases(
     pairs: int,
     overrides: tuple[str, ...],
 ) -> None:
-    cases = [one for one in CASES if not names or any(name in one.name for name in names)]
+    cases = _named(names)
     with NginxSink(folder / "nginx") as sink:
         for number, one in enumerate(cases):
             scaled = replace(one, records=max(1_000, int(one.records * scale)))

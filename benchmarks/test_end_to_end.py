@@ -27,9 +27,12 @@ _TIMEOUT_S = 1_500
 @pytest.mark.nginx
 @pytest.mark.slow
 @pytest.mark.timeout(_TIMEOUT_S)
-def test_a_worker_against_a_bare_consume_loop(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_against_a_bare_consume_loop(
+    capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     # In a process of its own: what pytest has imported would be imported again in every process that is measured.
-    command = [sys.executable, "-m", "benchmarks", "--write"]
+    chosen = [option for case in request.config.getoption("--case") for option in ("--case", case)]
+    command = [sys.executable, "-m", "benchmarks", *(["cases", *chosen] if chosen else ["--write"])]
     with capfd.disabled():
         subprocess.run(command, cwd=Path(__file__).parents[1], check=True, timeout=_TIMEOUT_S - 10)
 
