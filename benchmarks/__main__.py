@@ -25,6 +25,7 @@ from shipper.process import spawn
 
 PARTS = ("cases", "peers", "latency", "loki", "clients")
 _NAMES = ", ".join(one.name for one in CASES)
+_BESIDE_PAIRS = 7  # a tenth more or less is what they are to tell
 _LATENCY_S, _IDLE_S = 20.0, 20.0
 _PEER_RUNS = 3  # the median of them counts
 
@@ -95,6 +96,12 @@ def _measure_cases(
             if "cases" in chosen:
                 measured = end_to_end.run_pairs(topic, sink.url, overrides, pairs=pairs or one.pairs, show=_show)
                 results.cases[one] = end_to_end.summarise(scaled, measured)
+                if one.beside:
+                    other = next(case for case in CASES if case.name == one.beside)
+                    beside = end_to_end.fill_topic(kafka.bootstrap, replace(other, records=scaled.records))
+                    results.besides[one] = end_to_end.run_beside(
+                        topic, beside, sink.url, overrides, pairs=pairs or _BESIDE_PAIRS, show=_show
+                    )
             if "peers" in chosen and one == BASE:
                 here, results.peers_missing = peers.on_path()
                 for peer in here:
