@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import clients, end_to_end, latency, loki_cost, peers, report, stream_order
+from benchmarks import clients, end_to_end, instructions, latency, loki_cost, peers, report, stream_order
 from benchmarks.cases import BASE, CASES, Case
 from benchmarks.measured import NotMeasuredError
 from shipper.devstack.kafka import KafkaServer
@@ -23,7 +23,7 @@ from shipper.devstack.nginx import NginxSink
 from shipper.errors import ShipperError
 from shipper.process import spawn
 
-PARTS = ("cases", "peers", "latency", "loki", "clients")
+PARTS = ("cases", "peers", "latency", "loki", "clients", "instructions")
 _NAMES = ", ".join(one.name for one in CASES)
 _BESIDE_PAIRS = 7  # a tenth more or less is what they are to tell
 _LATENCY_S, _IDLE_S = 20.0, 20.0
@@ -63,6 +63,9 @@ def main(
                 _measure_loki(results, kafka, scale)
             if "clients" in chosen:
                 _measure_clients(results, kafka)
+            if "instructions" in chosen:
+                print("instructions", flush=True)
+                results.instructions = instructions.measure_instructions()
     except (ShipperError, NotMeasuredError) as error:
         print(f"not measured: {error}", file=sys.stderr)
         raise typer.Exit(1) from error

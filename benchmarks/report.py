@@ -17,6 +17,7 @@ import confluent_kafka
 from benchmarks.cases import BASE, Case
 from benchmarks.clients import Way
 from benchmarks.end_to_end import Figures, Spread
+from benchmarks.instructions import Instructions
 from benchmarks.latency import Idle, Latency
 from benchmarks.loki_cost import Cost
 from benchmarks.measured import Usage
@@ -41,6 +42,7 @@ class Results:
     idle: Idle | None = None
     costs: list[Cost] = field(default_factory=list)
     orders: list[OrderCost] = field(default_factory=list)
+    instructions: list[Instructions] = field(default_factory=list)
     calls: list[Way] = field(default_factory=list)
     rates: dict[str, Spread] = field(default_factory=dict)
     minutes: float = 0.0
@@ -99,6 +101,8 @@ def page(results: Results, picture: str = "results.svg") -> list[str]:
         lines += ["## Shipper and Loki together", "", *_costs(results.costs), ""]
     if results.orders:
         lines += [_orders(results.orders), ""]
+    if results.instructions:
+        lines += ["## Instructions", "", *_instructions(results.instructions), ""]
     if results.calls:
         lines += ["## A service's log call", "", *_calls(results), ""]
     return lines
@@ -210,6 +214,15 @@ def _costs(costs: Sequence[Cost]) -> list[str]:
 def _orders(orders: Sequence[OrderCost]) -> str:
     costs = "; ".join(f"{cost.order} {cost.loki_us:.2f}" for cost in orders)
     return f"Order of the streams in a request (200 streams), CPU µs of Loki per record: {costs}."
+
+
+def _instructions(counted: Sequence[Instructions]) -> list[str]:
+    lines = [
+        "Of `prepare()`, all of a worker but Kafka, compression and HTTP.",
+        "",
+        "| way | per record | counted by |",
+    ]
+    return [*lines, "|---|---|---|", *(f"| {of.way} | {of.per_record:,.0f} | {of.counted_by} |" for of in counted)]
 
 
 def _calls(results: Results) -> list[str]:
