@@ -6,7 +6,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,14 @@ import requests
 
 from alerting import LOG_ALERTS, LOG_RULES, METRIC_ALERTS, METRIC_RULES, quick_alertmanager, quick_rules
 from deployed import ROOT, DeployedLoki
+from examples.chat import USER
+from examples.chat.stack import Service
 from message_sinks import PASSWORD, HttpSink, MailSink, until
 from shipper.devstack.alertmanager import AlertmanagerServer
 from shipper.devstack.kafka import KafkaServer, TopicFactory
 from shipper.devstack.prometheus import PrometheusServer
-from shipping import Shipping, Written, write
+from shipper.devstack.server import free_port
+from shipping import Shipping
 
 pytestmark = [pytest.mark.alertmanager, pytest.mark.loki, pytest.mark.prometheus]
 
@@ -57,21 +59,11 @@ def ruling_loki(server_dir: Callable[[str], Path], alertmanager: AlertmanagerSer
         yield server
 
 
-def requests_of_a_service(*, failed: int, good: int) -> list[Written]:
-    """Return access lines of now."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    shared = {"timestamp": now, "service": "chat-service", "context": "access", "method": "GET", "durationMs": 12}
-    bad = {"level": "error", "status": 500, "message": "GET", "route": "/v1/rooms/{room}/messages"}
-    return [Written(json.dumps({**shared, **bad, "n": n}).encode(), b"chat-service") for n in range(failed)] + [
-        Written(json.dumps({**shared, "level": "info", "status": 200, "n": n}).encode(), b"chat-service")
-        for n in range(good)
-    ]
-
-
 def test_errors_of_a_service_become_a_mail_and_a_message_in_slack_and_then_the_news_that_it_is_over(
     kafka: KafkaServer,
     topic: TopicFactory,
     tmp_path: Path,
+    server_dir: Callable[[str], Path],
     ruling_loki: DeployedLoki,
     mail: MailSink,
     http: HttpSink,
@@ -79,13 +71,22 @@ def test_errors_of_a_service_become_a_mail_and_a_message_in_slack_and_then_the_n
     shipping = Shipping(
         tmp_path, bootstrap=kafka.bootstrap, loki_url=ruling_loki.url, topic=topic(2), dead_letters=topic(1)
     )
+    env = {
+        "CHAT_FAULTS": "1",
+        "PYTHONPATH": str(ROOT),
+        "SERVICELOG_KAFKA": kafka.bootstrap,
+        "SERVICELOG_TOPIC": shipping.topic,
+    }
+    service = Service(server_dir("service"), USER, free_port(), env)
     over = threading.Event()
     times = {}
 
     def fail() -> None:
+        """Ask what it answers with 503, and what it answers as it should (there is no such user), in turn."""
         while not over.is_set():
-            write(shipping.bootstrap, shipping.topic, requests_of_a_service(failed=5, good=5))
-            over.wait(0.5)
+            for faults in ({"X-Fault": "user:unavailable"}, {}):
+                requests.get(f"{service.url}/v1/users/usr_0", headers=faults, timeout=10)
+            over.wait(0.1)
 
     def mails(beginning: str) -> list[str]:
         return [it["Subject"] for it in mail.mails if str(it["Subject"]).startswith(beginning)]
@@ -97,13 +98,13 @@ def test_errors_of_a_service_become_a_mail_and_a_message_in_slack_and_then_the_n
     def told() -> object:
         return mail.mails, http.posted, ruling_loki.log_tail()
 
-    with shipping.run() as running:
+    with service, shipping.run() as running:
         running.wait_for(lambda status: status["state"] == "running")
         writer = threading.Thread(target=fail)
         begun = time.monotonic()
         writer.start()
         try:
-            until(lambda: mails("CRITICAL: chat-service fails"), told)
+            until(lambda: mails("CRITICAL: user-service fails"), told)
             times["mail"] = time.monotonic() - begun
             until(lambda: slack("CRITICAL"), told)
             times["slack"] = time.monotonic() - begun
@@ -111,7 +112,7 @@ def test_errors_of_a_service_become_a_mail_and_a_message_in_slack_and_then_the_n
             over.set()
             writer.join()
         ended = time.monotonic()
-        until(lambda: mails("RESOLVED: chat-service fails"), told)
+        until(lambda: mails("RESOLVED: user-service fails"), told)
         times["mail, resolved"] = time.monotonic() - ended
         until(lambda: slack("RESOLVED"), told)
         times["slack, resolved"] = time.monotonic() - ended
@@ -119,17 +120,17 @@ def test_errors_of_a_service_become_a_mail_and_a_message_in_slack_and_then_the_n
     logging.getLogger(__name__).info("seconds after the first error, and after the last one: %s", times)
 
     message = slack("CRITICAL")[0]
-    assert re.fullmatch(r"CRITICAL: chat-service fails \d\d(\.\d+)?% of its requests", message["title"])
-    assert message["title_link"].endswith("/d/service-chat-service?from=now-1h&to=now")
+    assert re.fullmatch(r"CRITICAL: user-service fails \d\d(\.\d+)?% of its requests", message["title"])
+    assert message["title_link"].endswith("/d/service-user-service?from=now-1h&to=now")
     assert "*First:* Open the dashboard" in message["text"]
     assert "/runbooks/high-error-rate.md|Runbook>" in message["text"]
     assert (message["color"], slack("RESOLVED")[0]["color"]) == ("danger", "good")
-    letter = next(it for it in mail.mails if str(it["Subject"]).startswith("CRITICAL: chat-service"))
+    letter = next(it for it in mail.mails if str(it["Subject"]).startswith("CRITICAL: user-service"))
     for kind in ("plain", "html"):
         body = letter.get_body((kind,))
         assert body is not None
         assert "First:" in body.get_content()
-        assert "/d/explorer?var-service=chat-service&" in body.get_content().replace("&amp;", "&")
+        assert "/d/explorer?var-service=user-service&" in body.get_content().replace("&amp;", "&")
     assert [it["event_action"] for it in http.of("/pagerduty")][:1] == ["trigger"]
     assert {it["status"] for it in http.of("/webhook")} == {"firing", "resolved"}
     until(lambda: [it for it in http.of("/dead-mans-switch") if "WatchdogLogs" in json.dumps(it)], told)
@@ -192,9 +193,9 @@ def test_what_follows_from_another_alert_is_silenced_and_data_loss_is_not(alertm
         ("LokiDown", {"severity": "critical"}),
         ("ShipperLagging", {"severity": "warning", "topic": "logs"}),
         ("ShipperNotFresh", {"severity": "critical"}),
-        ("SilentService", {"severity": "critical", "service": "chat-service"}),
+        ("SilentService", {"severity": "critical", "service": "user-service"}),
         ("ShipperTimeToDataLoss", loss),
-        ("HighErrorRate", {"severity": "critical", "service": "chat-service"}),
+        ("HighErrorRate", {"severity": "critical", "service": "user-service"}),
         ("ErrorsLogged", {"severity": "warning", "service": "user-service"}),
     )
     lasting = {"LokiDown", "ShipperTimeToDataLoss", "HighErrorRate", "ErrorsLogged"}

@@ -1,20 +1,19 @@
 """The alerts as they are written: complete, with a way to act, about what really exists."""
 
+import json
 import re
 
 import pytest
 
-from alerting import ALERTMANAGER_CONFIG, LOG_ALERTS, METRIC_ALERTS, METRIC_RULE_TESTS, RUNBOOKS, Alert, load
+from alerting import ALERTMANAGER_CONFIG, LOG_ALERTS, METRIC_ALERTS, METRIC_RULE_TESTS, ROOT, RUNBOOKS, Alert, load
 from shipper.process.metrics import METRICS
 
 ALERTS = LOG_ALERTS + METRIC_ALERTS
 DASHBOARDS = {
-    *("overview", "explorer", "shipper", "loki", "noise"),
-    *(
-        f"service-{name}"
-        for name in ("api-gateway", *(f"{it}-service" for it in ("auth", "user", "chat", "notification")))
-    ),
+    board["uid"]: {variable["name"] for variable in board["templating"]["list"]}
+    for board in (json.loads(file.read_text()) for file in (ROOT / "grafana" / "json").glob("*.json"))
 }
+"""The variables of each dashboard, by its uid."""
 
 
 def _named(alert: Alert) -> str:
@@ -42,14 +41,26 @@ def test_every_runbook_belongs_to_an_alert() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=_named)
-def test_links_lead_to_dashboards_that_exist(alert: Alert) -> None:
+def test_links_lead_to_dashboards_that_exist_and_set_variables_that_they_have(alert: Alert) -> None:
     for link in (alert.annotations["dashboard"], alert.annotations.get("logs", "/d/explorer")):
         # What a template puts in: the service's own dashboard where it has one, the overview where not.
         plain = re.sub(r"\{\{ if match .*? \}\}(.*?)\{\{ else \}\}.*?\{\{ end \}\}", r"\1", link)
         plain = plain.replace("service-{{ $labels.service }}", "service-chat-service")
-        dashboard = re.fullmatch(r"/d/([\w-]+)(\?.*)?", plain)
-        assert dashboard, link
-        assert dashboard[1] in DASHBOARDS
+        found = re.fullmatch(r"/d/([\w-]+)(?:\?(.*))?", plain)
+        assert found, link
+        assert set(re.findall(r"var-(\w+)=", found[2] or "")) <= DASHBOARDS[found[1]]
+
+
+def test_every_service_that_a_link_names_has_a_dashboard() -> None:
+    [pattern] = {
+        name
+        for alert in LOG_ALERTS
+        for name in re.findall(r'if match "(.*?)" \$labels.service', alert.annotations["dashboard"])
+    }
+    own = {uid.removeprefix("service-") for uid in DASHBOARDS if uid.startswith("service-")}
+    assert own
+    assert all(re.search(pattern, service) for service in own)
+    assert not re.search(pattern, "search-service")
 
 
 def test_alerts_ask_for_metrics_that_shipper_has() -> None:
