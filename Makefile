@@ -9,13 +9,16 @@ BIN := $(VENV)/bin
 # Arguments handed on: `make test ARGS="-k offsets"`, `make demo ARGS=--keep`.
 ARGS ?=
 
+# Tests start hundreds of Pythons: each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The first Python of 3.11 or newer that can make a virtual environment; `make install PYTHON=…` chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; \
 	done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PIP_LOCKED := $(PIP) install --require-hashes
-NOT_REAL := not kafka and not loki and not prometheus and not nginx and not chromium and not node and not slow
+NOT_REAL := not kafka and not loki and not prometheus and not alertmanager and not nginx and not chromium and not node and not slow
 
 .PHONY: help
 help: ## lists the targets
@@ -70,10 +73,14 @@ native: install ## builds shipper-native (Rust) into .venv: optional, a quarter 
 demo: install ## ships 500,000 records from an embedded broker to an embedded Loki, and accounts for every one
 	@$(BIN)/shipper demo $(ARGS)
 
+.PHONY: chat
+chat: install ## starts five services that log, drives traffic through them, and follows one request: ARGS="--kafka --loki"
+	@$(BIN)/python -m examples.chat $(ARGS)
+
 # --- testing ----------------------------------------------------------------------------------------------------------
 
 .PHONY: parts
-parts: install-dev ## fetches and builds the real servers (Kafka, Loki, Prometheus, nginx, Chromium) into a cache
+parts: install-dev ## fetches and builds the real servers (Kafka, Loki, Prometheus, Alertmanager, nginx, Chromium) into a cache
 	@$(BIN)/python -m shipper.devstack.fetch $(ARGS)
 
 # A part that cannot be had costs its tests only, unless SHIPPER_REQUIRE_REAL=1.
@@ -87,7 +94,7 @@ test: parts-if-possible ## runs the whole suite against the real servers
 
 .PHONY: test-node
 test-node: parts-if-possible ## runs the tests of clients/node and examples/nest-gateway, which `make test` runs too
-	@$(BIN)/pytest tests/integration/test_node.py $(ARGS)
+	@$(BIN)/pytest tests/integration/test_node.py tests/integration/test_chat_nest.py $(ARGS)
 
 .PHONY: install-node
 install-node: node_modules/.installed ## installs what the TypeScript needs, from package-lock.json
@@ -98,6 +105,10 @@ node_modules/.installed: package-lock.json package.json clients/node/package.jso
 	@npm ci --ignore-scripts --loglevel=error >/dev/null
 	@touch $@
 
+.PHONY: build-node
+build-node: install-node
+	@node_modules/.bin/tsc --build
+
 # What is in TypeScript can be checked only where Node is: `make test` says in capitals that it is missing.
 WITH_NODE = if command -v npm >/dev/null; then $(MAKE) $(1); else echo "NODE IS MISSING: THE TYPESCRIPT IS NOT CHECKED"; fi
 
@@ -105,8 +116,7 @@ WITH_NODE = if command -v npm >/dev/null; then $(MAKE) $(1); else echo "NODE IS 
 lint-node: install-node
 	@node_modules/.bin/biome check --error-on-warnings .
 
-types-node: install-node
-	@node_modules/.bin/tsc --build
+types-node: build-node
 	@node_modules/.bin/tsc -p clients/node/test/tsconfig.json
 
 .PHONY: test-fast
@@ -121,6 +131,10 @@ test-native: native parts-if-possible ## runs what shipper-native has a part in,
 chaos: parts-if-possible ## breaks a shipper for minutes, and proves that nothing was lost: ARGS="--minutes 20 --seed 7"
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
+.PHONY: outage
+outage: parts-if-possible build-node ## kills Kafka for 60 s under services that log with servicelog: ARGS="--seconds 300"
+	@PYTHONPATH=tests:clients/python/tests $(BIN)/python -m outage $(ARGS)
+
 SEEDS ?= 20000
 .PHONY: simulate
 simulate: install-dev ## runs SEEDS=20000 seeds of the simulation; SEED=17 replays one and tells its story
@@ -128,8 +142,12 @@ simulate: install-dev ## runs SEEDS=20000 seeds of the simulation; SEED=17 repla
 		$(BIN)/pytest -q $(if $(SEED),-s,-n 2) tests/simulation/test_simulation.py $(ARGS)
 
 .PHONY: bench
-bench: parts-if-possible ## measures stages, workers, latency, other shippers on PATH; writes benchmarks/RESULTS.md
-	@$(BIN)/pytest benchmarks --benchmark-autosave $(ARGS)
+bench: parts-if-possible ## measures stages, workers, latency, log calls, other shippers on PATH; writes benchmarks/RESULTS.md
+	@$(BIN)/pytest benchmarks --benchmark-autosave --benchmark-compare=benchmarks/baselines/stages.json $(ARGS)
+
+.PHONY: bench-baseline
+bench-baseline: install-dev ## measures the stages and keeps the figures, which make bench compares with
+	@$(BIN)/pytest benchmarks/test_stages.py --benchmark-json=benchmarks/baselines/stages.json $(ARGS)
 
 .PHONY: bench-smoke
 bench-smoke: install-dev ## runs the stages' benchmarks once, unmeasured, to see that they work
@@ -159,6 +177,12 @@ types: install-dev ## checks the types, strictly
 .PHONY: contracts
 contracts: install-dev ## checks which module may import which
 	@$(BIN)/lint-imports
+
+# --- dashboards -------------------------------------------------------------------------------------------------------
+
+.PHONY: dashboards
+dashboards: install-dev ## writes grafana/json anew from grafana/dashboards
+	@$(BIN)/python -m grafana.dashboards grafana/json
 
 # --- keeping ----------------------------------------------------------------------------------------------------------
 

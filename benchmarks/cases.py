@@ -48,6 +48,8 @@ class Case:
         settings: `section.key=value` each, other than default.
         workers: processes that share the topic.
         pairs: runs that count.
+        beside: the case that this one is also measured in turns with, if any.
+        beside_most: how many times as much as that it may cost.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Case:
     settings: tuple[str, ...] = ()
     workers: int = 1
     pairs: int = 3
+    beside: str = ""
+    beside_most: float = 1.0
 
     def chunks(self) -> Iterator[Chunk]:
         """Make the case's records; their times lie in the last ten minutes, so that none is too old for Loki."""
@@ -109,8 +113,8 @@ CASES = (
     Case("16 partitions", partitions=16, spread=True),
     Case("5 streams", streams=5),
     Case("200 streams", streams=200),
-    Case("5,000 streams", streams=5_000),
-    Case("1 % malformed", malformed=0.01),
+    Case("5,000 streams", streams=5_000, beside="5 streams", beside_most=2.0),
+    Case("1 % malformed", malformed=0.01, beside="base", beside_most=1.1),
     Case("50 % malformed", malformed=0.5, records=200_000),
     Case("no compression", compression="none"),
     Case("zstd", compression="zstd"),

@@ -182,6 +182,40 @@ def run_pairs(
     return measured
 
 
+def run_beside(
+    topic: Topic,
+    other: Topic,
+    url: str,
+    overrides: Sequence[str] = (),
+    *,
+    pairs: int,
+    show: Callable[[str], None] = print,
+) -> Spread:
+    """Ship two topics in turns, after a pair to warm up, every second time the other one first.
+
+    Args:
+        topic: one case's.
+        other: that of the case that it is compared with.
+        url: where to push to.
+        overrides: `section.key=value` each, to try things out.
+        pairs: how many count.
+        show: is told of every pair.
+
+    Returns: CPU time per record of the one as a multiple of the other's, one right after the other.
+    """
+    ratios = []
+    for number in range(_WARM_UPS + pairs):
+        turn = (topic, other) if number % 2 else (other, topic)
+        us = {of.name: 1e6 * ship(of, url, overrides).cpu_s / of.case.records for of in turn}
+        ratio = us[topic.name] / us[other.name]
+        show(
+            f"  beside {other.case.name}: {us[other.name]:.2f} and {us[topic.name]:.2f} µs a record, ratio {ratio:.2f}"
+        )
+        if number >= _WARM_UPS:
+            ratios.append(ratio)
+    return Spread.of(ratios)
+
+
 @dataclass(frozen=True)
 class Figures:
     """What a case's pairs come to; CPU time in µs per record, memory in MB."""

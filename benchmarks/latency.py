@@ -26,6 +26,7 @@ from shipper.devstack.kafka import make_topic
 from shipper.devstack.server import free_port
 
 _PAUSE_S = 0.02
+_WARM_UP_S = 2.0
 _SETTLE_S = 5.0
 _SLICES_PER_S = 100
 _LIMIT = 5_000
@@ -88,15 +89,16 @@ def _wait_ready(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def measure_latency(bootstrap: str, url: str, topic: str, *, seconds: float, rate: int = 1_000) -> Latency:
-    """Produce records at a rate, and see when a query shows each of them."""
-    count = int(seconds * rate)
+    """Produce records at a rate, and see when a query shows each of them; those of the first two seconds warm it up."""
+    warm_up = int(_WARM_UP_S * rate)
+    count = warm_up + int(seconds * rate)
     produced, seen = np.zeros(count), np.full(count, np.nan)
     writing = threading.Thread(target=_write, args=(bootstrap, topic, produced, rate), daemon=True)
     first_ns = time.time_ns()
     writing.start()
     queries = 0
     began = time.monotonic()
-    deadline = began + seconds + _TIMEOUT_S
+    deadline = began + _WARM_UP_S + seconds + _TIMEOUT_S
     with requests.Session() as session:
         while np.isnan(seen).any() and time.monotonic() < deadline:
             found = _newest(session, url, topic, first_ns)
@@ -107,9 +109,9 @@ def measure_latency(bootstrap: str, url: str, topic: str, *, seconds: float, rat
             time.sleep(_PAUSE_S)
     if np.isnan(seen).any():
         raise NotMeasuredError(f"{int(np.isnan(seen).sum())} of {count} records were never seen")
-    late_s = seen - produced
+    late_s = (seen - produced)[warm_up:]
     p50_s, p99_s, max_s = np.quantile(late_s, (0.5, 0.99, 1.0)).tolist()
-    return Latency(count, p50_s, p99_s, max_s, (float(seen.max()) - began) / queries)
+    return Latency(len(late_s), p50_s, p99_s, max_s, (float(seen.max()) - began) / queries)
 
 
 def _write(bootstrap: str, topic: str, produced: "np.ndarray[tuple[int], np.dtype[np.float64]]", rate: int) -> None:

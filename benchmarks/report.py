@@ -15,10 +15,13 @@ from pathlib import Path
 import confluent_kafka
 
 from benchmarks.cases import BASE, Case
+from benchmarks.clients import Way
 from benchmarks.end_to_end import Figures, Spread
+from benchmarks.instructions import Instructions
 from benchmarks.latency import Idle, Latency
 from benchmarks.loki_cost import Cost
 from benchmarks.measured import Usage
+from benchmarks.stream_order import OrderCost
 from shipper import native
 from shipper.devstack import parts
 
@@ -32,11 +35,16 @@ class Results:
 
     command: str
     cases: dict[Case, Figures] = field(default_factory=dict)
+    besides: dict[Case, Spread] = field(default_factory=dict)
     peers: dict[str, tuple[Case, Usage]] = field(default_factory=dict)
     peers_missing: list[str] = field(default_factory=list)
     latencies: dict[str, Latency] = field(default_factory=dict)
     idle: Idle | None = None
     costs: list[Cost] = field(default_factory=list)
+    orders: list[OrderCost] = field(default_factory=list)
+    instructions: list[Instructions] = field(default_factory=list)
+    calls: list[Way] = field(default_factory=list)
+    rates: dict[str, Spread] = field(default_factory=dict)
     minutes: float = 0.0
     load: tuple[float, float] = (0.0, 0.0)
     """The machine's load, averaged over a minute, at the beginning and at the end."""
@@ -84,13 +92,19 @@ def page(results: Results, picture: str = "results.svg") -> list[str]:
         "",
     ]
     if results.cases:
-        lines += ["## Cases", "", *_cases(results.cases), ""]
+        lines += ["## Cases", "", *_cases(results.cases), *_besides(results.besides), ""]
     if results.peers or results.peers_missing:
         lines += ["## Other shippers, same topic, same sink", "", *_peers(results), ""]
     if results.latencies or results.idle:
         lines += ["## Latency", "", *_latency(results), ""]
     if results.costs:
         lines += ["## Shipper and Loki together", "", *_costs(results.costs), ""]
+    if results.orders:
+        lines += [_orders(results.orders), ""]
+    if results.instructions:
+        lines += ["## Instructions", "", *_instructions(results.instructions), ""]
+    if results.calls:
+        lines += ["## A service's log call", "", *_calls(results), ""]
     return lines
 
 
@@ -116,30 +130,29 @@ def _cases(cases: Mapping[Case, Figures]) -> list[str]:
             beside,
         )
         lines.append(f"| {' | '.join(cells)} |")
-    named = {case.name: figures.worker_us.median for case, figures in cases.items()}
-    if base:
-        lines += ["", *_cliffs(named, base)]
-    return lines
+    return [*lines, "", *(_goals(base) if base else [])]
 
 
-def _cliffs(worker_us: Mapping[str, float], base: Figures) -> list[str]:
+def _goals(base: Figures) -> list[str]:
     goals = [
-        ("1 % malformed costs at most 10 % more", worker_us.get("1 % malformed"), base.worker_us.median, 1.10),
-        (
-            "5,000 streams cost at most twice as much as 5",
-            worker_us.get("5,000 streams"),
-            worker_us.get("5 streams"),
-            2.0,
-        ),
-        ("at most 3.5 times the bare loop", base.ratio.median, 1.0, 3.5),
-        ("at most 2.0 µs per record", base.worker_us.median, 1.0, 2.0),
-        ("at most 250 MB per worker", base.rss_mb.highest, 1.0, 250),
+        ("at most 3.5 times the bare loop", base.ratio.median, 3.5),
+        ("at most 2.0 µs per record", base.worker_us.median, 2.0),
+        ("at most 250 MB per worker", base.rss_mb.highest, 250),
     ]
+    return [f"- {name}: {_reached(figure, most)} ({figure:.2f})" for name, figure, most in goals]
+
+
+def _besides(besides: Mapping[Case, Spread]) -> list[str]:
+    """The cases that were measured in turns with another one: the ratio to base above is of runs minutes apart."""
     return [
-        f"- {name}: {'reached' if figure / of <= most else 'NOT reached'} ({figure / of:.2f})"
-        for name, figure, of, most in goals
-        if figure and of
+        f"- {case.name}, in turns with {case.beside}: at most {case.beside_most:g} times as much: "
+        f"{_reached(ratio.median, case.beside_most)} ({ratio.median:.2f}; {ratio.lowest:.2f} to {ratio.highest:.2f})"
+        for case, ratio in besides.items()
     ]
+
+
+def _reached(figure: float, most: float) -> str:
+    return "reached" if figure <= most else "NOT reached"
 
 
 def _digits(spread: Spread) -> str:
@@ -157,7 +170,11 @@ def _peers(results: Results) -> list[str]:
         cpu_us, rate = 1e6 * usage.cpu_s / case.records, case.records / usage.wall_s
         lines.append(f"| {name} ({_version(name)}) | {cpu_us:.2f} | {usage.rss_peak_bytes / 1e6:.0f} | {rate:,.0f} |")
     lines += [f"| {name} | not on PATH | | |" for name in results.peers_missing]
-    return [*lines, "", "Their configurations are in `peers/`; each says what it does with a record. One run each."]
+    return [
+        *lines,
+        "",
+        "Their configurations are in `peers/`; each says what it does with a record. The median of three runs each.",
+    ]
 
 
 def _version(name: str) -> str:
@@ -192,6 +209,42 @@ def _costs(costs: Sequence[Cost]) -> list[str]:
             f"| {cost.name} | {cost.shipper_us:.2f} | {cost.loki_us:.2f} | **{both:.2f}** | {cost.records_per_s:,.0f} |"
         )
     return lines
+
+
+def _orders(orders: Sequence[OrderCost]) -> str:
+    costs = "; ".join(f"{cost.order} {cost.loki_us:.2f}" for cost in orders)
+    return f"Order of the streams in a request (200 streams), CPU µs of Loki per record: {costs}."
+
+
+def _instructions(counted: Sequence[Instructions]) -> list[str]:
+    lines = [
+        "Of `prepare()`, all of a worker but Kafka, compression and HTTP.",
+        "",
+        "| way | per record | counted by |",
+    ]
+    return [*lines, "|---|---|---|", *(f"| {of.way} | {of.per_record:,.0f} | {of.counted_by} |" for of in counted)]
+
+
+def _calls(results: Results) -> list[str]:
+    lines = [
+        "With three bound fields, a logger's field, three fields of metadata. The ratio is to servicelog in the same",
+        "round.",
+        "",
+        "| language | way | CPU µs a call | lowest to highest | ratio | lowest to highest |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way in results.calls:
+        spreads = (f"{of.median:.2f} | {of.lowest:.2f} to {of.highest:.2f}" for of in (way.call_us, way.ratio))
+        lines.append(f"| {way.language} | {way.name} | {' | '.join(spreads)} |")
+    own_us = next(way.call_us.median for way in results.calls if way.name == "servicelog")
+    lines += ["", f"- at most 10 µs a call in Python: {_reached(own_us, 10)} ({own_us:.2f})"]
+    for language, rate in results.rates.items():
+        range_ = f"{rate.lowest:,.0f} to {rate.highest:,.0f}"
+        lines.append(
+            f"- one process of {language} sends {rate.median:,.0f} records/s ({range_}), from the first call until "
+            "Kafka has confirmed the last"
+        )
+    return [*lines, "", "Only servicelog redacts; the others write to nowhere, it into its queue."]
 
 
 def _bars(results: Results) -> list[tuple[str, float]]:

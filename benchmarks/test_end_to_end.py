@@ -27,9 +27,12 @@ _TIMEOUT_S = 1_500
 @pytest.mark.nginx
 @pytest.mark.slow
 @pytest.mark.timeout(_TIMEOUT_S)
-def test_a_worker_against_a_bare_consume_loop(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_against_a_bare_consume_loop(
+    capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     # In a process of its own: what pytest has imported would be imported again in every process that is measured.
-    command = [sys.executable, "-m", "benchmarks", "--write"]
+    chosen = [option for case in request.config.getoption("--case") for option in ("--case", case)]
+    command = [sys.executable, "-m", "benchmarks", *(["cases", *chosen] if chosen else ["--write"])]
     with capfd.disabled():
         subprocess.run(command, cwd=Path(__file__).parents[1], check=True, timeout=_TIMEOUT_S - 10)
 
@@ -40,9 +43,12 @@ def test_the_measurement_works(name: str, server_dir: Callable[[str], Path], tmp
     with EmbeddedBroker(server_dir("broker")) as broker, LokiStandIn(server_dir("loki")) as loki:
         topic = end_to_end.fill_topic(broker.bootstrap, case)
         figures = end_to_end.summarise(case, end_to_end.run_pairs(topic, loki.url, pairs=1))
-    results = report.Results("a test", cases={BASE: figures, case: figures})
+        beside = end_to_end.run_beside(topic, topic, loki.url, pairs=1)
+    results = report.Results("a test", cases={BASE: figures, case: figures}, besides={case: beside})
     report.write(results, tmp_path / "RESULTS.md")
-    assert f"| {case.name} | **{figures.ratio.median:.2f}** |" in (tmp_path / "RESULTS.md").read_text()
+    written = (tmp_path / "RESULTS.md").read_text()
+    assert f"| {case.name} | **{figures.ratio.median:.2f}** |" in written
+    assert f"- {case.name}, in turns with " in written
     assert ET.parse(tmp_path / "results.svg").getroot().tag.endswith("svg")  # noqa: S314 - it is our own
 
 

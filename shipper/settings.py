@@ -47,7 +47,8 @@ class Kafka(Section, frozen=True, kw_only=True):
     node_index: NotNegative = 0
     node_count: Positive = 1
     batch_records_max: Records = 10_000
-    batch_wait_s: Seconds = 0.25
+    batch_wait_s: Annotated[float, Meta(gt=0, le=30)] = 0.25
+    """Less than the watchdog's patience, and what a drain may have to wait for."""
     client: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
 
 

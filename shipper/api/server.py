@@ -1,5 +1,7 @@
 """`shipper api` as a process: uvicorn on the configured address, until SIGTERM or Ctrl-C."""
 
+import signal
+
 import uvicorn
 from fastapi import FastAPI
 
@@ -50,6 +52,8 @@ def run(settings: Settings) -> int:
         served.load()
     except OSError as error:
         raise CannotStartError(f"api.tls_cert_file, api.tls_key_file: they cannot be used: {error}") from error
+    # uvicorn ends by raising the signal again that ended it: with nobody to catch it, a drain would look like a death.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     bound = bind("api.listen", settings.api.listen)
     audit.configure(settings)
     host, port = bound.getsockname()[:2]

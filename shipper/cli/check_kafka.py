@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+from shipper.cli import check_retention
 from shipper.cli.finding import Finding, Mark
 from shipper.errors import KafkaUnavailableError
 from shipper.kafka.backlog import backlog
 from shipper.kafka.topics import Admin, Cluster, Topic
+from shipper.process import retention
 from shipper.settings import Settings
 
 _TIMEOUT_S = 5.0
@@ -28,6 +30,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     for name in logs:
         yield _topic(name, cluster, "read", "kafka.topics")
     yield _topic(dead_letters, cluster, "write", "dead_letter.topic")
+    yield from _retention(admin, settings, cluster)
     yield _backlog(admin, settings, [cluster.topics[name] for name in logs if name in cluster.topics])
 
 
@@ -52,6 +55,17 @@ def _topic(name: str, cluster: Cluster, verb: str, key: str) -> Finding:
     if topic.replication_factor == 1 and len(cluster.brokers) > 1:
         return Finding(Mark.NOTE, what, f"{size}; one copy is lost with its broker, though there are several brokers")
     return Finding(Mark.OK, what, size)
+
+
+def _retention(admin: Admin, settings: Settings, cluster: Cluster) -> Iterator[Finding]:
+    names = [name for name in (*settings.kafka.topics, settings.dead_letter.topic) if name in cluster.topics]
+    try:
+        kept = {name: retention.read(config) for name, config in admin.configs(names).items()}
+    except KafkaUnavailableError as error:
+        yield Finding(Mark.NOTE, "retention", f"not known, for want of DESCRIBE_CONFIGS on the topics: {error}")
+        return
+    dead_letters = kept.pop(settings.dead_letter.topic, None)
+    yield from check_retention.findings(kept, dead_letters, settings.loki.limits.entry_age_max_s)
 
 
 def _backlog(admin: Admin, settings: Settings, topics: list[Topic]) -> Finding:

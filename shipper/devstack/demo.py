@@ -17,7 +17,7 @@ from rich.console import Console
 from shipper.devstack import parts
 from shipper.devstack.broker import EmbeddedBroker
 from shipper.devstack.demo_account import Account, Counted, read_dead_letters
-from shipper.devstack.demo_screen import Dashboard, Steps, picture_of_producing
+from shipper.devstack.demo_screen import Dashboard, Steps, picture_of_progress
 from shipper.devstack.demo_shipper import WORKERS, ShipperProcess
 from shipper.devstack.generate import Truth, generate
 from shipper.devstack.kafka import KafkaServer
@@ -65,7 +65,7 @@ def run(*, records: int, keep: bool, kafka: bool, loki: bool, console: Console) 
         if wanted:
             parts.locate(name)
     try:
-        with _interruptible(), tempfile.TemporaryDirectory(prefix="shipper-demo-") as folder:
+        with interruptible(), tempfile.TemporaryDirectory(prefix="shipper-demo-") as folder:
             return _Demo(Path(folder), kafka=kafka, loki=loki, console=console).run(records, keep=keep)
     except KeyboardInterrupt:
         console.print("  stopped; nothing is left running", style="yellow")
@@ -130,7 +130,10 @@ class _Demo:
 
             def on_progress(written: int) -> None:
                 elapsed_s = time.monotonic() - started
-                show(picture_of_producing(written, records, elapsed_s), f"{written:,} of {records:,}")
+                show(
+                    picture_of_progress("producing", written, records, "records", elapsed_s),
+                    f"{written:,} of {records:,}",
+                )
 
             truth = produce_chunks(settings.kafka, chunks, on_progress=on_progress)
             done(
@@ -200,7 +203,7 @@ class _Demo:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let SIGTERM, and a terminal that is closed, end the block as Ctrl-C does; what comes after the first is ignored.
 
     Clearing away takes a moment, and must not be interrupted. What was ignored before, as by nohup, stays so.

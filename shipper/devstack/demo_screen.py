@@ -71,11 +71,11 @@ class Steps:
         self._console.print(line, soft_wrap=True)
 
 
-def picture_of_producing(written: int, records: int, elapsed_s: float) -> RenderableType:
-    """Return a progress bar: records that Kafka has confirmed, of how many."""
+def picture_of_progress(doing: str, done: int, of: int, unit: str, elapsed_s: float) -> RenderableType:
+    """Return a progress bar: how many are done, of how many; the unit is a noun in the plural."""
     grid = _grid()
-    _add_progress(grid, "producing", written, records, elapsed_s)
-    grid.add_row("", "", f"{written / max(elapsed_s, 0.001):>9,.0f} records/s")
+    _add_progress(grid, doing, done, of, elapsed_s)
+    grid.add_row("", "", f"{done / max(elapsed_s, 0.001):>9,.0f} {unit}/s")
     return Padding(grid, (1, 0, 1, 2))
 
 

@@ -90,10 +90,16 @@ class PackagedPart:
 Part = BuiltPart | PackagedPart
 
 _LOKI_VERSION = "3.7.8"
-_GO_BUILD = (
-    # -v names each package when it is compiled: four minutes without a word look like a hang.
-    *("go", "build", "-v", "-mod=readonly", "-trimpath", "-o", "bin/"),
-    f"-ldflags=-s -w -X github.com/grafana/loki/v3/pkg/util/build.Version={_LOKI_VERSION}",
+# The newest whose module has its web pages in it; later ones need Node and npm to build them.
+_ALERTMANAGER_VERSION = "0.31.1"
+# -v names each package when it is compiled: four minutes without a word look like a hang.
+_GO_BUILD = ("go", "build", "-v", "-mod=readonly", "-trimpath", "-o", "bin/")
+_LOKI_BUILD = (*_GO_BUILD, f"-ldflags=-s -w -X github.com/grafana/loki/v3/pkg/util/build.Version={_LOKI_VERSION}")
+_ALERTMANAGER_BUILD = (
+    *_GO_BUILD,
+    f"-ldflags=-s -w -X github.com/prometheus/common/version.Version={_ALERTMANAGER_VERSION}",
+    "github.com/prometheus/alertmanager/cmd/alertmanager",
+    "github.com/prometheus/alertmanager/cmd/amtool",
 )
 
 PARTS: dict[str, Part] = {
@@ -111,7 +117,7 @@ PARTS: dict[str, Part] = {
             "loki",
             _LOKI_VERSION,
             recipe="loki",
-            steps=((*_GO_BUILD, "github.com/grafana/loki/v3/cmd/loki"),),
+            steps=((*_LOKI_BUILD, "github.com/grafana/loki/v3/cmd/loki"),),
             keep="bin/loki",
             program="loki",
             env=(("CGO_ENABLED", "0"),),
@@ -120,9 +126,18 @@ PARTS: dict[str, Part] = {
             "logcli",
             _LOKI_VERSION,
             recipe="loki",
-            steps=((*_GO_BUILD, "github.com/grafana/loki/v3/cmd/logcli"),),
+            steps=((*_LOKI_BUILD, "github.com/grafana/loki/v3/cmd/logcli"),),
             keep="bin/logcli",
             program="logcli",
+            env=(("CGO_ENABLED", "0"),),
+        ),
+        BuiltPart(
+            "alertmanager",
+            _ALERTMANAGER_VERSION,
+            recipe="alertmanager",
+            steps=(_ALERTMANAGER_BUILD,),
+            keep="bin",  # amtool lies beside it
+            program="bin/alertmanager",
             env=(("CGO_ENABLED", "0"),),
         ),
         PackagedPart("prometheus", ("prometheus",), ("prometheus",)),
@@ -132,7 +147,7 @@ PARTS: dict[str, Part] = {
         PackagedPart("node", ("node",), ("nodejs", "npm")),
     )
 }
-DEFAULT_PARTS = ("loki", "kafka", "prometheus", "nginx", "chromium", "node")
+DEFAULT_PARTS = ("loki", "alertmanager", "kafka", "prometheus", "nginx", "chromium", "node")
 """What tests and benchmarks use; logcli is for people."""
 
 
@@ -168,7 +183,7 @@ def locate(name: str) -> Path:
 
     Raises: PartMissingError, as `where` does.
     """
-    return where(PARTS[name])
+    return _grafana() if name == "grafana" else where(PARTS[name])
 
 
 def find(name: str) -> Path | None:
@@ -196,6 +211,25 @@ def java() -> Path:
         why = f"its server needs Java {_JAVA_VERSION_MIN}, and {found} is version {version or 'unknown'}"
         raise PartMissingError("kafka", why, way_out)
     return Path(found)
+
+
+def _grafana() -> Path:
+    """Return the program of a Grafana that somebody has put on the PATH: it cannot be fetched as the others can."""
+    way_out = "Put `grafana` on the PATH, its folder around it (or named in GF_PATHS_HOME), or set GRAFANA_URL."
+    found = shutil.which("grafana")
+    if found is None:
+        raise PartMissingError("grafana", "there is no `grafana` on the PATH, and no GRAFANA_URL", way_out)
+    if not (grafana_home(Path(found)) / "conf" / "defaults.ini").exists():
+        raise PartMissingError("grafana", f"{found} has no conf/defaults.ini in {grafana_home(Path(found))}", way_out)
+    return Path(found)
+
+
+def grafana_home(program: Path) -> Path:
+    """Return the folder of what a Grafana needs to run: as GF_PATHS_HOME says, of the archive, or of a package."""
+    if named := os.environ.get("GF_PATHS_HOME"):
+        return Path(named)
+    archive = program.resolve().parents[1]
+    return archive if (archive / "conf").exists() else Path("/usr/share/grafana")
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Real Prometheus, scraping what it is given every second."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import requests
@@ -15,19 +15,30 @@ class PrometheusServer(Server):
 
     Args:
         data_dir: its folder.
-        scrape: addresses `host:port` whose `/metrics` it reads.
+        scrape: addresses `host:port` whose `/metrics` it reads, as the job `shipper`.
+        others: the address of each other job.
         rule_files: alert and recording rules to load.
+        alertmanager: address `host:port` of the Alertmanager that it sends alerts to.
         scrape_interval_s: time between two looks, in whole seconds.
     """
 
     name = "prometheus"
 
     def __init__(
-        self, data_dir: Path, *, scrape: Sequence[str], rule_files: Sequence[Path] = (), scrape_interval_s: int = 1
+        self,
+        data_dir: Path,
+        *,
+        scrape: Sequence[str],
+        others: Mapping[str, str] | None = None,
+        rule_files: Sequence[Path] = (),
+        alertmanager: str | None = None,
+        scrape_interval_s: int = 1,
     ) -> None:
         super().__init__(data_dir)
         self._port = free_port()
-        self._scrape, self._rule_files, self._scrape_interval_s = scrape, rule_files, scrape_interval_s
+        self._jobs = {"shipper": scrape, **{job: [address] for job, address in (others or {}).items()}}
+        self._rule_files, self._scrape_interval_s = rule_files, scrape_interval_s
+        self._alertmanagers = [alertmanager] if alertmanager else []
 
     @property
     def url(self) -> str:
@@ -40,7 +51,10 @@ class PrometheusServer(Server):
         wanted = {
             "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
             "rule_files": [str(file) for file in self._rule_files],
-            "scrape_configs": [{"job_name": "shipper", "static_configs": [{"targets": list(self._scrape)}]}],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": self._alertmanagers}]}]},
+            "scrape_configs": [
+                {"job_name": job, "static_configs": [{"targets": list(targets)}]} for job, targets in self._jobs.items()
+            ],
         }
         config.write_text(json.dumps(wanted, indent=2))  # JSON is YAML
         return [
@@ -48,6 +62,8 @@ class PrometheusServer(Server):
             f"--config.file={config}",
             f"--storage.tsdb.path={self.data_dir / 'data'}",
             f"--web.listen-address={HOST}:{self._port}",
+            # The first alerts may come before the Alertmanager is known, and are sent again a minute later by default.
+            "--rules.alert.resend-delay=2s",
         ]
 
     def _is_ready(self) -> bool:

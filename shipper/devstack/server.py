@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from shipper.errors import CannotStartError
 
@@ -73,6 +74,25 @@ def spawn_leashed(
         )
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back what raises, as Ctrl-C does: between a process's start and its being known, nobody could end it."""
+    held: list[int] = []
+    before: dict[int, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():  # handlers run in no other
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if callable(handler := signal.getsignal(number)):
+                    before[number] = handler
+                    signal.signal(number, lambda number, _: held.append(number))
+        yield
+    finally:
+        for restored, handler in before.items():
+            signal.signal(restored, handler)
+        if held:
+            signal.raise_signal(held[0])
+
+
 class Server(ABC):
     """A server with its data in one folder and its ports fixed, so that it can be killed and started again as the same.
 
@@ -120,15 +140,21 @@ class Server(ABC):
 
         Raises: ServerFailedError with the end of the log, if it ends or does not answer within `ready_timeout_s`.
         """
-        if self.running:
-            return self
-        self._process = spawn_leashed(self._command(), log=self.log, env=self._env())
+        self.launch()
         try:
             self._wait_ready()
         except BaseException:
             self.kill()
             raise
         return self
+
+    def launch(self) -> None:
+        """Start it, and do not wait until it answers: `start` does. Several come up at once so."""
+        if self.running:
+            return
+        command, env = self._command(), self._env()
+        with _uninterrupted():
+            self._process = spawn_leashed(command, log=self.log, env=env)
 
     def stop(self, timeout_s: float = 20) -> None:
         """End it with SIGTERM, with SIGKILL if it still lives after `timeout_s`; nothing to do when it does not run."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _DAY_MS = 86_400_000
-_LOG_RETENTION_MS = 7 * _DAY_MS
+LOG_RETENTION_MS = 7 * _DAY_MS
 _DEAD_LETTER_RETENTION_MS = 30 * _DAY_MS
 _REPLICAS_MAX = 3
 _MESSAGE_BYTES_MAX = 1_048_588  # Kafka's own default of max.message.bytes
@@ -217,7 +217,7 @@ def create(settings: Settings, *, partitions: int, replication_factor: int | Non
     outcomes = []
     for name in names:
         wanted = {
-            "retention.ms": str(_LOG_RETENTION_MS),
+            "retention.ms": str(LOG_RETENTION_MS),
             "compression.type": "lz4",
             "min.insync.replicas": str(min(2, copies)),
         }

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fault.certificates import Authority
+from certificates import Authority
 from fault.pushes import OK, attempts, events_until, lines_of, pushing, request_of, serving, settle, settled
 from fault.server import FaultServer
 from shipper.loki.client import Attempt

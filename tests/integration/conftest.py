@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import node_programs
+import building_node
+from shipper.devstack import parts
 from shipper.devstack.kafka import KafkaServer
 from shipper.devstack.server import HOST, free_port
 
@@ -35,4 +36,6 @@ def guarded(server_dir: Callable[[str], Path]) -> Iterator[tuple[KafkaServer, st
 @pytest.fixture(scope="session")
 def node() -> Path:
     """The program, with everything installed from package-lock.json and built."""
-    return node_programs.build()
+    program = parts.locate("node")
+    building_node.build()
+    return program

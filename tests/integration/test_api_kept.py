@@ -74,7 +74,7 @@ def test_a_token_is_good_at_once_bound_as_it_was_made_and_refused_once_it_is_rev
 
     until(lambda: levels("chat-service").status_code == 404)
     assert levels("auth-service").status_code == 403
-    secret = made["token"].rpartition("_")[2]
+    secret = made["token"].split("_", 2)[2]
     assert secret not in command(settings, "list") + command(settings, "list", "json"), "it is shown once"
     records = read_topic(settings.kafka.bootstrap_servers[0], settings.api.topics.tokens)
     assert not [record for record in records if secret.encode() in (record.value() or b"")], "only a digest is kept"
@@ -190,7 +190,7 @@ def test_every_access_is_in_the_log_topic_with_who_what_and_from_where_and_no_se
     api: KeptApi, settings: Settings
 ) -> None:
     token = api.who["mara"]
-    path = f"/v1/levels/{token.removeprefix('Bearer ')[:40]}"  # somebody pastes his token into the wrong place
+    path = f"/v1/levels/{token.removeprefix('Bearer ')}"  # somebody pastes his token into the wrong place
     for who, name in ((token, "known"), (token + "x", "wrong"), ("Bearer eyJhbGciOiJub25lIn0.e30.", "unsigned")):
         api.ask(
             "", "GET", path, headers={"authorization": who, "x-request-id": f"audit-{name}", "cookie": "session=geheim"}
@@ -204,7 +204,7 @@ def test_every_access_is_in_the_log_topic_with_who_what_and_from_where_and_no_se
             found[record["requestId"]] = record
             assert record["service"] == "log-api"
             assert "geheim" not in (message.value() or b"").decode()
-            assert token.rpartition("_")[2][:20] not in (message.value() or b"").decode()
+            assert token.split("_", 2)[2][:20] not in (message.value() or b"").decode()
     seen = {name: (it.get("userId"), it["outcome"], it["status"]) for name, it in found.items()}
     assert seen == {
         "audit-known": ("mara", "failure", 404),

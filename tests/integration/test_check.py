@@ -117,9 +117,21 @@ def test_all_is_well_with_real_kafka_and_loki(
     assert line(lines, f"topic {names[0]}").endswith("2 partitions, 1 copy; we may read it")
     assert line(lines, f"topic {names[1]}").endswith("2 partitions, 1 copy; we may write it")
     assert line(lines, f"group {names[0]}").endswith(f"30 records to ship: 30 in {names[0]}")
+    assert line(lines, f"retention of {names[0]}").endswith("Kafka keeps 7 d, as long as Loki takes what is old")
     assert line(lines, "Loki version").endswith("3.7.8")
     labels = requests.get(f"{loki.url}/loki/api/v1/series", params={"match[]": '{service="check"}'}, timeout=10).json()
     assert labels["data"] == []
+
+
+def test_a_log_topic_that_keeps_less_than_catching_up_may_take_is_told(
+    kafka: KafkaServer, loki: LokiServer, names: Names, run_check: CheckLines
+) -> None:
+    short = make_topic(kafka.bootstrap, 1, {"retention.ms": "3600000"})
+    create_topics(kafka.bootstrap, (short, names[1]))
+    code, lines = run_check(kafka.bootstrap, loki.url, (short, names[1]))
+    assert code == 0
+    assert line(lines, f"retention of {short}").startswith("!")
+    assert "set retention.ms of the topic to 604800000" in line(lines, f"retention of {short}")
 
 
 def test_missing_topics_are_told_with_the_command_that_makes_them(

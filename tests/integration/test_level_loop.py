@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from building_node import ROOT
 from kept_api import WAIT_S, KeptApi, kept_settings, make_tokens
-from node_programs import ROOT
 from shipper.api.principal import Role
 from shipper.devstack.kafka import KafkaServer
 

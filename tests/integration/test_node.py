@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node_programs import run
+from building_node import run
 from shipper.devstack.kafka import KafkaServer
 
 

@@ -92,12 +92,12 @@ def _run(seed: int) -> None:
 
 
 def _chunks() -> list[object]:
-    """Cut the seeds into tests; the first two are among the fast ones."""
+    """Cut the seeds into tests; the first is among the fast ones."""
     if _ONLY is not None:
         return [pytest.param(range(int(_ONLY), int(_ONLY) + 1), id=_ONLY)]
     chunks = [range(first, min(first + SEEDS_PER_TEST, _SEEDS)) for first in range(0, _SEEDS, SEEDS_PER_TEST)]
     return [
-        pytest.param(chunk, id=f"{chunk.start}-{chunk.stop - 1}", marks=[pytest.mark.slow] if place > 1 else [])
+        pytest.param(chunk, id=f"{chunk.start}-{chunk.stop - 1}", marks=[pytest.mark.slow] if place > 0 else [])
         for place, chunk in enumerate(chunks)
     ]
 

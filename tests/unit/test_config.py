@@ -409,3 +409,7 @@ def test_what_kafka_loki_or_the_pipeline_cannot_take_is_refused(text: str, sente
 def test_what_is_right_is_accepted(text: str, file: Callable[[str], Path]) -> None:
     tomllib.loads(text)
     config.load(file(text), env={})
+
+
+def test_a_batch_may_not_wait_for_longer_than_a_worker_may_be_silent(complaint: Complaint) -> None:
+    assert "kafka.batch_wait_s" in complaint("[kafka]\nbatch_wait_s = 31")

@@ -19,11 +19,19 @@ from shipper.settings import Kafka, Settings
 AT = TopicPartition("logs", 0)
 
 
+class PolledError(Exception):
+    """What was asked of the source: records at most, seconds."""
+
+
 class Silent:
     """A source that gives nothing, and whose partitions end at 10."""
 
     eof_offsets: dict[TopicPartition, int] = {}  # noqa: RUF012 - never written to
 
+    def poll(self, records_max: int, wait_s: float, _: int) -> list[object]:
+        raise PolledError(records_max, wait_s)
+
+    def hold_back(self, _: object) -> None: ...
     def open(self) -> None: ...
     def pause_some(self, _: object) -> None: ...
     def ends_now(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
@@ -33,17 +41,18 @@ class Silent:
 class Desk:
     """A worker in a group, with a clock of its own."""
 
-    def __init__(self, *, until_caught_up: bool) -> None:
+    def __init__(self, *, until_caught_up: bool, **kafka: Any) -> None:  # noqa: ANN401 - keys of [kafka]
         self.now_s = 1000.0
         self.counters = Counters.create(1, ["logs"])
+        pusher = SimpleNamespace(limit=lambda _: None, is_behind=False)
         parts = Parts(
             source=lambda _: cast("Any", Silent()),
-            pusher=cast("Pusher", SimpleNamespace()),
+            pusher=cast("Pusher", pusher),
             letters=cast("DeadLetters", SimpleNamespace()),
             is_orphan=lambda: False,
             clock=lambda: self.now_s,
         )
-        rules = Rules.compile(Settings(kafka=Kafka(assignment="group")))
+        rules = Rules.compile(Settings(kafka=Kafka(assignment="group", **kafka)))
         report = Report(self.counters.row(0), Log(), clock=lambda: self.now_s)
         self.worker = Worker(rules, parts, report, topics=["logs"], until_caught_up=until_caught_up)
         self.worker.open()
@@ -74,3 +83,10 @@ def test_the_late_answer_to_a_commit_of_an_old_holding_is_not_shown(late: int) -
     desk.worker.on_assigned({AT: 0})
     desk.worker.on_committed({AT: late})
     assert desk.committed == 0
+
+
+def test_a_batch_waits_as_long_as_is_configured() -> None:
+    desk = Desk(until_caught_up=False, batch_records_max=7, batch_wait_s=12.5)
+    with pytest.raises(PolledError) as asked:
+        desk.worker.turn()
+    assert asked.value.args == (7, 12.5)

@@ -6,6 +6,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomBytes } from "node:crypto";
 import type { Fields } from "./record.js";
+import { merged } from "./values.js";
 
 export const REQUEST_ID = "x-request-id";
 export const TRACEPARENT = "traceparent";
@@ -17,6 +18,7 @@ interface Work {
 }
 
 const ID = /^[A-Za-z0-9_.:/+=@-]{1,128}$/;
+const TRACE_ID = /^[0-9a-f]{32}$/;
 const TRACE = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
 
 const NOTHING: Fields = Object.freeze({});
@@ -30,18 +32,18 @@ export function current(): Fields {
 /** Bind fields for the rest of the work that is under way: a request, or a `bound`. Null as a value takes one away. */
 export function bind(fields: Fields): void {
   const work = storage.getStore();
-  if (work) work.fields = { ...work.fields, ...fields };
+  if (work) work.fields = merged(work.fields, fields);
 }
 
 /** Run a function with fields that are bound for it, and for all that it begins. */
 export function bound<Result>(fields: Fields, run: () => Result): Result {
   const told = storage.getStore()?.told ?? new WeakSet();
-  return storage.run({ fields: { ...current(), ...fields }, told }, run);
+  return storage.run({ fields: merged(current(), fields), told }, run);
 }
 
 /** Run a function with these fields alone: a new request. */
 export function only<Result>(fields: Fields, run: () => Result): Result {
-  return storage.run({ fields, told: new WeakSet() }, run);
+  return storage.run({ fields: merged(fields), told: new WeakSet() }, run);
 }
 
 /** Whether an error is told for the first time in this request; without a request it always is. */
@@ -79,9 +81,11 @@ export function takenOver(headers: Readonly<Record<string, unknown>>): { request
 export function propagation(): Record<string, string> {
   const { requestId, traceId } = current();
   return {
-    ...(typeof requestId === "string" && { [REQUEST_ID]: requestId }),
+    // What the next service would not take over, a client might refuse.
+    ...(typeof requestId === "string" && ID.test(requestId) && { [REQUEST_ID]: requestId }),
     // The span is new: this call. It is sampled, as every line is kept.
-    ...(typeof traceId === "string" && { [TRACEPARENT]: `00-${traceId}-${randomBytes(8).toString("hex")}-01` }),
+    ...(typeof traceId === "string" &&
+      TRACE_ID.test(traceId) && { [TRACEPARENT]: `00-${traceId}-${randomBytes(8).toString("hex")}-01` }),
   };
 }
 

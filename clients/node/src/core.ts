@@ -9,7 +9,7 @@ import { type Level, Levels, written } from "./levels.js";
 import type { Metrics } from "./metrics.js";
 import { type Fields, RecordWriter } from "./record.js";
 import { load, type Settings } from "./settings.js";
-import { isError } from "./values.js";
+import { isError, merged } from "./values.js";
 
 /** Writes records and hands them on. */
 export class Core {
@@ -38,9 +38,10 @@ export class Core {
    */
   write(level: unknown, message: unknown, fields: Fields = {}, timestampMs = Date.now()): void {
     try {
-      const { error, ...others } = fields;
+      const { error, ...others } = merged(fields);
       const own = isError(error) ? error : undefined;
-      const call = { timestampMs, level, message, fields: { ...current(), ...(own ? others : fields) } };
+      const all = merged(current(), own || error === undefined ? others : { ...others, error });
+      const call = { timestampMs, level, message, fields: all };
       const record = this.#writer.write(own ? { ...call, error: own, stack: isFirstTold(own) } : call);
       if (this.#delivery) this.#delivery.send(record);
       else writeSync(process.stderr.fd, `${record}\n`);

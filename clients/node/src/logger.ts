@@ -3,6 +3,7 @@
 import { isWritten, theCore } from "./core.js";
 import { rounded } from "./metrics.js";
 import type { Fields } from "./record.js";
+import { merged } from "./values.js";
 
 /** Writes records with a name, which is their `context`, and with fields of its own. Levels are set by the name. */
 export class Logger {
@@ -11,12 +12,12 @@ export class Logger {
 
   constructor(name = "", fields: Fields = {}) {
     this.name = name;
-    this.#fields = name === "" ? fields : { context: name, ...fields };
+    this.#fields = merged(name === "" ? {} : { context: name }, fields);
   }
 
   /** A logger of the same name with more fields. */
   child(fields: Fields): Logger {
-    return new Logger(this.name, { ...this.#fields, ...fields });
+    return new Logger(this.name, merged(this.#fields, fields));
   }
 
   trace(message: unknown, fields?: Fields): void {
@@ -48,14 +49,14 @@ export class Logger {
   log(level: unknown, message: unknown, fields?: Fields): void {
     const core = theCore();
     if (isWritten(core, level, this.name))
-      core.write(level, message, fields ? { ...this.#fields, ...fields } : this.#fields);
+      core.write(level, message, fields ? merged(this.#fields, fields) : this.#fields);
   }
 
   /** Run a function and write a record with `durationMs` and `outcome`; what it throws is told, and goes on. */
   async timed<Result>(message: string, run: () => Result | Promise<Result>, fields: Fields = {}): Promise<Result> {
     const startMs = performance.now();
     const tell = (level: string, more: Fields): void =>
-      this.log(level, message, { ...fields, ...more, durationMs: rounded(performance.now() - startMs) });
+      this.log(level, message, { ...merged(fields), ...more, durationMs: rounded(performance.now() - startMs) });
     try {
       const result = await run();
       tell("info", { outcome: "success" });

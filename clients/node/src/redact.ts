@@ -17,7 +17,11 @@ const ADDRESS = /:\/\/[^/ \t\n\r\f\v:@]*:[^/ \t\n\r\f\v@]+@/g;
 const QUOTED =
   /((?:password|passwd|secret|token|api_?key)["']?[ \t\n\r\f\v]*[=:][ \t\n\r\f\v]*)(?:(")[^"]+|(')[^']+)/gi;
 const ASSIGNED = /((?:password|passwd|secret|token|api_?key)=)[^& \t\n\r\f\v"']+/gi;
-const DIGITS = /[0-9](?:[ -]?[0-9]){12,}/g;
+const HEX = "[0-9A-Fa-f]";
+const UUID = `${HEX}{8}-${HEX}{4}-[1-8]${HEX}{3}-[89ABab]${HEX}{3}-${HEX}{12}`;
+const ID = `(?:${UUID}|(?=[0-9]{0,31}[A-Fa-f])${HEX}{32})(?![0-9A-Za-z])`;
+const RUN = /[0-9](?:[ -]?[0-9]){12}/;
+const RUN_OR_ID = new RegExp(`(?<![0-9A-Za-z])${ID}|([0-9](?:(?:[ -](?!${ID}))?[0-9]){12,})`, "g");
 const EMAIL = /(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}/g;
 
 // Without one of these, no pattern but that of e-mail addresses finds anything: most texts are looked at once.
@@ -70,8 +74,9 @@ export class Redaction {
         .replace(CREDENTIALS, `$1 ${REDACTED}`)
         .replace(ADDRESS, `://${REDACTED}@`)
         .replace(QUOTED, `$1$2$3${REDACTED}`)
-        .replace(ASSIGNED, `$1${REDACTED}`)
-        .replace(DIGITS, withoutCards);
+        .replace(ASSIGNED, `$1${REDACTED}`);
+      if (RUN.test(left))
+        left = left.replace(RUN_OR_ID, (found: string, run?: string) => (run ? withoutCards(run) : found));
     }
     return this.#emails ? left.replace(EMAIL, REDACTED) : left;
   }

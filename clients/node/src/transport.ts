@@ -5,7 +5,7 @@ import { Core, isWritten, theCore } from "./core.js";
 import { flushOnSigterm } from "./delivery.js";
 import type { Metrics } from "./metrics.js";
 import { load, type Settings } from "./settings.js";
-import { isError } from "./values.js";
+import { isError, merged, messageOf } from "./values.js";
 
 const LEVEL = Symbol.for("level");
 const SPLAT = Symbol.for("splat");
@@ -35,7 +35,7 @@ export class KafkaTransport extends Transport {
 
   override log(info: Info, next: () => void): void {
     const core = this.#own ?? theCore();
-    const { level, message, ...fields } = withError(info);
+    const { level, message, ...fields } = withError(isError(info) ? info : (merged(info) as Info));
     const name = info[LEVEL] ?? level; // `level` may have been coloured
     const logger = typeof fields.context === "string" ? fields.context : "";
     if (isWritten(core, name, logger)) core.write(name, message, fields);
@@ -56,8 +56,8 @@ export class KafkaTransport extends Transport {
 /** The fields of what Winston hands over, with the error that is in it under `error`. */
 function withError(info: Info): Info {
   if (isError(info)) {
-    const { level, stack: _, message: __, ...fields } = info as unknown as Info;
-    return { ...fields, level, message: info.message, error: info };
+    const { level, stack: _, message: __, ...fields } = merged(info);
+    return { ...fields, level, message: messageOf(info), error: info };
   }
   const given = [info[SPLAT]].flat().find(isError);
   const { stack, cause, ...fields } = info as Info;

@@ -29,7 +29,52 @@ export interface WrittenError {
 
 /** Whether a value is an error, of this realm or another. */
 export function isError(value: unknown): value is Error {
-  return value instanceof Error || types.isNativeError(value);
+  try {
+    return types.isNativeError(value) || value instanceof Error;
+  } catch {
+    return false; // a proxy's own code is asked
+  }
+}
+
+/** Stands for a field that cannot be read: it cannot be serialised either. */
+const UNREADABLE = Object.freeze({
+  toString: (): string => {
+    throw new Error("not to be read");
+  },
+});
+
+/** An error's message. */
+export function messageOf(error: Error): unknown {
+  try {
+    return error.message;
+  } catch {
+    return UNREADABLE;
+  }
+}
+
+/** The fields of several objects, the later ones' winning: a plain copy, whatever their getters do. */
+export function merged(...all: readonly object[]): Record<string, unknown> {
+  try {
+    return Object.assign({}, ...all) as Record<string, unknown>;
+  } catch {
+    return Object.assign({}, ...all.map(read)) as Record<string, unknown>;
+  }
+}
+
+function read(fields: object): Record<string, unknown> {
+  const copy: Record<string, unknown> = {};
+  try {
+    for (const name of Object.keys(fields)) {
+      try {
+        copy[name] = (fields as Record<string, unknown>)[name];
+      } catch {
+        copy[name] = UNREADABLE;
+      }
+    }
+  } catch {
+    copy.fields = UNREADABLE;
+  }
+  return copy;
 }
 
 /** A text of at most so many code points, and a mark that says how many are missing. */
@@ -92,10 +137,10 @@ export class Values {
     const own = this.#oneError(error, path, stacks);
     const known = new Set<unknown>([error]);
     const causes: string[] = [];
-    for (let cause = error.cause; isError(cause) && !known.has(cause) && causes.length < CAUSES_MAX; ) {
+    for (let cause = causeOf(error); isError(cause) && !known.has(cause) && causes.length < CAUSES_MAX; ) {
       known.add(cause);
       causes.push(this.#oneError(cause, { name: causes.length, up: { name: "causes", up: path } }, stacks));
-      cause = cause.cause;
+      cause = causeOf(cause);
     }
     return { own, causes };
   }
@@ -221,6 +266,14 @@ export class Values {
       this.problem = `${names.join(".")} could not be serialised`;
     }
     return this.text(`[unserialisable ${typeName(value)}]`);
+  }
+}
+
+function causeOf(error: Error): unknown {
+  try {
+    return error.cause;
+  } catch {
+    return undefined;
   }
 }
 

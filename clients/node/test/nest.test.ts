@@ -25,6 +25,9 @@ const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 class Broken extends Error {}
 
+/** What lets the requests for the room "held" go on. */
+const held: (() => void)[] = [];
+
 @Injectable()
 class Rooms {
   readonly #log = new Logger("Rooms");
@@ -45,6 +48,7 @@ class RoomsController {
 
   @Get(":room")
   async room(@Param("room") room: string): Promise<unknown> {
+    if (room === "held") await new Promise<void>((resolve) => held.push(resolve));
     await new Promise((resolve) => setTimeout(resolve, room === "slow" ? 30 : 1));
     this.#rooms.store(room);
     return propagation();
@@ -76,7 +80,9 @@ beforeEach(async () => {
   link = new FakeLink();
 
   @Module({
-    imports: [LoggerModule.forRoot({ service: "test", summaryEveryMs: 0 })],
+    imports: [
+      LoggerModule.forRoot({ service: "test", summaryEveryMs: 0, quiet: ["/rooms/quiet", "/rooms/quiet/broken"] }),
+    ],
     controllers: [RoomsController],
     providers: [Rooms],
   })
@@ -141,6 +147,13 @@ describe("the NestJS module", () => {
     expect((await get("/rooms/a", { traceparent: `00-${TRACE}-00f067aa0ba902b7-01` })).id).toBe(TRACE);
   });
 
+  it("writes no access line for a quiet path, unless it fails", async () => {
+    const { id } = await get("/rooms/quiet");
+    const failed = await get("/rooms/quiet/broken");
+    await recordsOf(failed.id);
+    expect(link.records.filter(({ requestId }) => requestId === id).map(({ context }) => context)).toEqual(["Rooms"]);
+  });
+
   it("hands the request's identity on to the next service", async () => {
     const { body } = await get("/rooms/a", { "x-request-id": "r-1", traceparent: `00-${TRACE}-00f067aa0ba902b7-01` });
     expect(body["x-request-id"]).toBe("r-1");
@@ -190,13 +203,14 @@ describe("the NestJS module", () => {
   });
 
   it("tells of a client that went away", async () => {
-    const call = request(`${url}/rooms/slow`, { headers: { "x-request-id": "gone" } });
+    const call = request(`${url}/rooms/held`, { headers: { "x-request-id": "gone" } });
     call.on("error", () => undefined);
     call.end();
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => held.length > 0, "the request");
     call.destroy();
     const access = (await recordsOf("gone")).find(({ context }) => context === "access");
     expect(access).toMatchObject({ level: "warn", message: "GET /rooms/:room no response" });
+    held.pop()?.();
   });
 
   it("sums up how long handlers take, per route", async () => {

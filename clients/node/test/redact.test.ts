@@ -1,20 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { RecordWriter } from "../src/record.js";
+import { chance } from "./parts.js";
 
 const JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2VjcmV0c2VjcmV0";
 const SECRETS = [JWT, "Bearer abcdef123456", "password=hunter2", "4111 1111 1111 1111", "postgres://app:hunter2@db"];
 const VISIBLE = [JWT, "abcdef123456", "hunter2", "4111 1111 1111 1111"];
-
-/** Numbers that look like chance and are the same in every run: mulberry32. */
-function chance(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
 
 /** A value of any shape with a secret somewhere in it. */
 function hidden(next: (below: number) => number, depth = 0): unknown {

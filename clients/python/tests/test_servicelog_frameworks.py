@@ -1,27 +1,25 @@
 """Frameworks: standard logging, structlog, ASGI, HTTP clients, and what is bound across tasks and threads."""
 
 import asyncio
-import json
 import logging
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-import requests
 import structlog
 from fastapi import FastAPI, HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 
 import servicelog
+from answering import Answering, answering
+from keeping import Kept, keeping
 from reading import wait_for
-from servicelog import propagate, stdlib
+from servicelog import stdlib
 from servicelog.asgi import AccessLog
-from servicelog.core import CURRENT, Core, use
-from servicelog.delivery import Stderr
+from servicelog.core import CURRENT
 from servicelog.level_source import LevelSource
 from servicelog.settings import Settings
 from servicelog.stdlib import ServiceLogFormatter, ServiceLogHandler
@@ -32,28 +30,10 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
-class Kept(Stderr):
-    """Keeps records."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[bytes] = []
-
-    def send(self, record: bytes) -> None:
-        self.sent.append(record)
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """What was written, but for the lines of the test's own HTTP client."""
-        return [one for one in map(json.loads, self.sent) if one.get("context") not in ("httpx", "asyncio")]
-
-
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    before, sink = CURRENT.core, Kept()
-    use(Core(Settings(service="chat-service", levels={"app.db": "debug"}), sink))
-    yield sink
-    use(before)
+    with keeping(levels={"app.db": "debug"}) as sink:
+        yield sink
 
 
 @pytest.fixture
@@ -264,6 +244,24 @@ def test_statuses_and_routes(standard: Kept) -> None:
     assert health["status"] == 404, "quiet, but it fails"
 
 
+def test_the_access_line_is_no_later_than_what_the_client_writes_when_it_has_the_answer(kept: Kept) -> None:
+    answered: list[datetime] = []
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - whatever it is
+        if message["type"] == "http.response.body":
+            answered.append(datetime.now(UTC))
+
+    async def works_on(_scope: object, _receive: object, send: Any) -> None:  # noqa: ANN401 - the same
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+        await asyncio.sleep(0.005)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(AccessLog(works_on)(scope, None, send))  # type: ignore[arg-type] # nobody asks
+    (access,) = kept.records
+    assert datetime.fromisoformat(access["timestamp"]) <= answered[0]
+
+
 def test_an_exception_is_told_once_with_its_stack(standard: Kept) -> None:
     response = get("/fails")
     (access,) = standard.records
@@ -291,55 +289,10 @@ def test_the_server_does_not_tell_the_exception_again(standard: Kept) -> None:
     assert len(standard.records) == 1
 
 
-class Answering(BaseHTTPRequestHandler):
-    """Answers with the headers that came; for levels, with what the test has set."""
-
-    levels: tuple[int, str, bytes] = (404, "", b"")
-    asked = 0
-
-    def do_GET(self) -> None:
-        type(self).asked += 1
-        status, etag, body = (
-            type(self).levels if "levels" in self.path else (200, "", json.dumps(dict(self.headers)).encode())
-        )
-        if etag and self.headers.get("If-None-Match") == etag:
-            status, body = 304, b""
-        self.send_response(status)
-        if etag:
-            self.send_header("ETag", etag)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[str]:
-    Answering.levels, Answering.asked = (404, "", b""), 0
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"http://127.0.0.1:{made.server_port}"
-        made.shutdown()
-        thread.join()
-
-
-def test_clients_take_the_request_on(server: str) -> None:
-    with servicelog.bound(requestId="r-1", traceId=TRACE):
-        with httpx.Client(event_hooks={"request": [propagate.httpx_hook]}) as client:
-            by_httpx = client.get(server).json()
-        with propagate.requests_session(requests.Session()) as session:
-            by_requests = session.get(server).json()
-        by_kafka = dict(propagate.kafka_headers())
-    for headers in (by_httpx, by_requests, {name: value.decode() for name, value in by_kafka.items()}):
-        came = {name.lower(): value for name, value in headers.items()}
-        assert came["x-request-id"] == "r-1"
-        assert came["traceparent"].startswith(f"00-{TRACE}-")
-    with propagate.from_kafka(list(by_kafka.items()), conversationId="c"):
-        assert servicelog.request_id() == "r-1"
-    assert servicelog.request_id() is None
+    with answering() as address:
+        yield address
 
 
 def test_live_levels_are_applied_kept_while_nobody_answers_and_expire(

@@ -3,5 +3,5 @@
 import { makeGateway } from "./app.js";
 
 const app = await makeGateway();
-await app.listen(Number(process.env.PORT ?? 8080), process.env.HOST ?? "127.0.0.1");
+await app.listen(Number(process.env.PORT ?? 4000), process.env.HOST ?? "127.0.0.1");
 console.log(`listening on ${await app.getUrl()}`);

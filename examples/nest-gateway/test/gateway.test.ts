@@ -26,7 +26,9 @@ function upstreams(seen: Seen[]): Server {
     seen.push({ call, headers: request.headers, body });
     const known = request.headers.authorization === "Bearer token-of-ann" || call === "POST /v1/login";
     response.writeHead(known ? 200 : 401, { "content-type": "application/json" });
-    response.end(JSON.stringify(known ? { id: "usr_1", token: "token-of-ann" } : { message: "who are you?" }));
+    response.end(
+      JSON.stringify(known ? { id: "usr_1", displayName: "Ann", token: "token-of-ann" } : { message: "who are you?" }),
+    );
   });
 }
 
@@ -96,7 +98,7 @@ describe.runIf(BOOTSTRAP)("the gateway in NestJS", () => {
       seen.filter(({ headers }) => headers["x-request-id"] === id).map(({ call: one }) => one);
     expect(callsOf(loginId)).toEqual(["POST /v1/login"]);
     expect(callsOf(meId)).toEqual(["GET /v1/verify", "GET /v1/users/usr_1"]);
-    expect(callsOf(sentId)).toEqual(["GET /v1/verify", "POST /v1/rooms/room-7/messages"]);
+    expect(callsOf(sentId)).toEqual(["GET /v1/verify", "GET /v1/users/usr_1", "POST /v1/rooms/room-7/messages"]);
     for (const { headers } of seen) expect(headers.traceparent).toMatch(new RegExp(`^00-${TRACE}-[0-9a-f]{16}-01$`));
     expect(seen.some(({ body }) => body.includes(PASSWORD))).toBe(true);
 
@@ -126,6 +128,7 @@ describe.runIf(BOOTSTRAP)("the gateway in NestJS", () => {
     ]);
     expect(ofId(sentId)).toEqual([
       ["Upstream", "auth"],
+      ["Upstream", "user"],
       ["Upstream", "chat"],
       ["access", 201],
     ]);
@@ -139,7 +142,7 @@ describe.runIf(BOOTSTRAP)("the gateway in NestJS", () => {
       traceId: TRACE,
       userId: "usr_1",
       conversationId: "room-7",
-      route: "/v1/rooms/:id/messages",
+      route: "/v1/rooms/:room/messages",
     });
     const bytes = records.map(({ value }) => value).join();
     for (const secret of [PASSWORD, "token-of-ann", "token-of-nobody"]) expect(bytes).not.toContain(secret);

@@ -3,7 +3,7 @@
 import { type ArgumentsHost, Catch, HttpException } from "@nestjs/common";
 import { BaseExceptionFilter } from "@nestjs/core";
 import { isWritten, theCore } from "../core.js";
-import { isError } from "../values.js";
+import { isError, messageOf } from "../values.js";
 import { type Routed, routeOf } from "./route.js";
 
 const LOGGER = "exceptions";
@@ -18,7 +18,7 @@ export class ExceptionFilter extends BaseExceptionFilter {
     const status = exception instanceof HttpException ? exception.getStatus() : 500;
     const level = status >= 500 ? "error" : "warn";
     const core = theCore();
-    if (isWritten(core, level, LOGGER)) core.write(level, messageOf(exception), fieldsOf(exception, status, host));
+    if (isWritten(core, level, LOGGER)) core.write(level, textOf(exception), fieldsOf(exception, status, host));
     if (host.getType() === "http") super.catch(exception, host);
     else throw exception;
   }
@@ -33,6 +33,6 @@ function fieldsOf(exception: unknown, status: number, host: ArgumentsHost): Reco
   return { ...inRequest, reason: exception.constructor.name };
 }
 
-function messageOf(exception: unknown): unknown {
-  return isError(exception) ? exception.message : exception;
+function textOf(exception: unknown): unknown {
+  return isError(exception) ? messageOf(exception) : exception;
 }

@@ -3,7 +3,7 @@
 import type { LoggerService, LogLevel } from "@nestjs/common";
 import { wasTold } from "../context.js";
 import { isWritten, theCore } from "../core.js";
-import { isError } from "../values.js";
+import { isError, merged, messageOf } from "../values.js";
 
 type Fields = Record<string, unknown>;
 
@@ -44,10 +44,11 @@ export class NestLogger implements LoggerService {
     const core = theCore();
     if (!isWritten(core, level, context ?? "")) return;
     const own: Fields = context === undefined ? {} : { context };
-    if (isError(message)) core.write(level, message.message, { ...own, ...fields, error: message });
-    else if (isPlain(message))
-      core.write(level, message.message ?? message.msg ?? "", { ...own, ...without(message), ...fields });
-    else core.write(level, message, { ...own, ...fields });
+    if (isError(message)) core.write(level, messageOf(message), { ...own, ...fields, error: message });
+    else if (isPlain(message)) {
+      const { message: text, msg, ...others } = merged(message);
+      core.write(level, text ?? msg ?? "", { ...own, ...others, ...fields });
+    } else core.write(level, message, { ...own, ...fields });
   }
 }
 
@@ -60,7 +61,7 @@ function sorted(more: readonly unknown[]): { fields: Fields; texts: string[] } {
     if (isError(one)) fields.error = one;
     else if (typeof one === "string" && /\n\s+at /.test(one)) fields.error = stacked(one);
     else if (typeof one === "string") texts.push(one);
-    else if (isPlain(one)) Object.assign(fields, one);
+    else if (isPlain(one)) Object.assign(fields, merged(one));
     else if (one !== undefined) others.push(one);
   }
   const args = [...texts.slice(0, -1), ...others];
@@ -75,9 +76,11 @@ function stacked(stack: string): Error {
 }
 
 function isPlain(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value));
-}
-
-function without({ message: _, msg: __, ...fields }: Fields): Fields {
-  return fields;
+  try {
+    return (
+      typeof value === "object" && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value))
+    );
+  } catch {
+    return false; // a proxy's own code is asked
+  }
 }

@@ -15,12 +15,14 @@ import type { Settings } from "../settings.js";
 import { ExceptionFilter } from "./exception.filter.js";
 import { NestLogger } from "./logger.service.js";
 import { PerformanceInterceptor } from "./performance.interceptor.js";
-import { RequestMiddleware } from "./request.middleware.js";
+import { QUIET, RequestMiddleware } from "./request.middleware.js";
 import { EVERYWHERE } from "./route.js";
 
 export interface LoggerModuleOptions extends Partial<Settings> {
   /** How often the handlers' percentiles are written; 0: never. A minute by default. */
   summaryEveryMs?: number;
+  /** Paths that write no access line unless they fail: health checks. */
+  quiet?: readonly string[];
 }
 
 /** What `configure` returned: for its `metrics()`. */
@@ -35,12 +37,13 @@ export class LoggerModule implements NestModule, OnApplicationShutdown {
   }
 
   /** Sets the library up, and puts its middleware, interceptor and exception filter around every route. */
-  static forRoot({ summaryEveryMs = 60_000, ...settings }: LoggerModuleOptions = {}): DynamicModule {
+  static forRoot({ summaryEveryMs = 60_000, quiet = [], ...settings }: LoggerModuleOptions = {}): DynamicModule {
     return {
       module: LoggerModule,
       global: true,
       providers: [
         { provide: SERVICELOG, useFactory: () => configure(settings) },
+        { provide: QUIET, useValue: new Set(quiet) },
         NestLogger,
         { provide: PerformanceInterceptor, useFactory: () => new PerformanceInterceptor(summaryEveryMs) },
         { provide: APP_INTERCEPTOR, useExisting: PerformanceInterceptor },
@@ -50,7 +53,7 @@ export class LoggerModule implements NestModule, OnApplicationShutdown {
           inject: [HttpAdapterHost],
         },
       ],
-      exports: [SERVICELOG, NestLogger, PerformanceInterceptor],
+      exports: [SERVICELOG, QUIET, NestLogger, PerformanceInterceptor],
     };
   }
 

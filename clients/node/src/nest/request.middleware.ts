@@ -2,7 +2,7 @@
 
 import { AsyncResource } from "node:async_hooks";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { NestMiddleware } from "@nestjs/common";
+import { Inject, Injectable, type NestMiddleware } from "@nestjs/common";
 import { only, REQUEST_ID, takenOver } from "../context.js";
 import { isWritten, theCore } from "../core.js";
 import { rounded } from "../metrics.js";
@@ -14,6 +14,9 @@ interface Request extends IncomingMessage, Routed {
 
 const LOGGER = "access";
 
+/** The paths that write nothing unless they fail. */
+export const QUIET = Symbol("servicelog quiet");
+
 /**
  * Binds `requestId` (of X-Request-ID, else of traceparent, else a UUIDv7) and `traceId` for all that the request begins.
  *
@@ -21,7 +24,14 @@ const LOGGER = "access";
  * `method`, `route` (the template; where no route fits, `metadata.path`), `status`, `durationMs`, and in `metadata` the
  * body's `bytes` and the `client`'s address. The query is not written.
  */
+@Injectable()
 export class RequestMiddleware implements NestMiddleware {
+  readonly #quiet: ReadonlySet<string>;
+
+  constructor(@Inject(QUIET) quiet: ReadonlySet<string>) {
+    this.#quiet = quiet;
+  }
+
   use(request: Request, response: ServerResponse, next: () => void): void {
     const startMs = performance.now();
     const fields = takenOver(request.headers);
@@ -37,7 +47,10 @@ export class RequestMiddleware implements NestMiddleware {
       response.write = counted(response.write) as typeof response.write;
       response.end = counted(response.end) as typeof response.end;
       // The event comes from the socket, outside of the request: what is bound by then is taken along.
-      const over = (): void => tell(request, response, rounded(performance.now() - startMs), bytes);
+      const over = (): void => {
+        const isQuiet = this.#quiet.has(pathOf(request)) && response.headersSent && response.statusCode < 400;
+        if (!isQuiet) tell(request, response, rounded(performance.now() - startMs), bytes);
+      };
       response.once("close", AsyncResource.bind(over));
       next();
     });
@@ -52,7 +65,7 @@ function tell(request: Request, response: ServerResponse, durationMs: number, by
   if (!isWritten(core, level, LOGGER)) return;
   const { method = "" } = request;
   const route = routeOf(request);
-  const [path = ""] = (request.originalUrl ?? request.url ?? "").split("?", 1);
+  const path = pathOf(request);
   core.write(level, `${method} ${route ?? path} ${finished ? status : "no response"}`, {
     context: LOGGER,
     method,
@@ -63,6 +76,11 @@ function tell(request: Request, response: ServerResponse, durationMs: number, by
     client: request.socket.remoteAddress,
     ...(route === undefined && { path }),
   });
+}
+
+function pathOf(request: Request): string {
+  const [path = ""] = (request.originalUrl ?? request.url ?? "").split("?", 1);
+  return path;
 }
 
 function sizeOf(chunk: unknown): number {

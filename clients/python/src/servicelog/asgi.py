@@ -29,6 +29,7 @@ class AccessLog:
     """Binds the request's ID, returns it in `X-Request-ID`, and writes one record when the response has been sent.
 
     The record is of level info, warn where the status is 4xx, error where it is 5xx or an exception came through.
+    Its time is when the answer was complete: work in the background after it is not counted.
     It has `method`, `route` (the template, `/rooms/{room}`; where no route fits, `metadata.path` instead), `status`,
     `durationMs`, and in `metadata` the body's `bytes` and the `client`'s address. The query is not written.
 
@@ -69,6 +70,7 @@ class _Request:
         self._began_s = time.perf_counter()
         self._status: int | None = None
         self._bytes = 0
+        self._answered_s: tuple[float, float] | None = None
 
     async def serve(self, app: App, receive: Receive, send: Send, quiet: frozenset[str]) -> None:
         async def sending(message: Message) -> None:
@@ -79,6 +81,8 @@ class _Request:
                 message = {**message, "headers": [*others, (name, self._request_id.encode("latin-1"))]}
             elif message["type"] == "http.response.body":
                 self._bytes += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    self._answered_s = time.time(), time.perf_counter()
             await send(message)
 
         try:
@@ -99,6 +103,8 @@ class _Request:
         core = CURRENT.core
         if not core.is_enabled(level, _LOGGER):
             return
+        # The client goes on as soon as it has the answer: what it writes then must not look older than this record.
+        now_s, ended_s = self._answered_s or (time.time(), time.perf_counter())
         method, route = self._scope["method"], self._template()
         client = self._scope.get("client")
         fields = {
@@ -107,14 +113,14 @@ class _Request:
             "method": method,
             "route": route,
             "status": status,
-            "durationMs": round((time.perf_counter() - self._began_s) * 1_000, 3),
+            "durationMs": round((ended_s - self._began_s) * 1_000, 3),
             "bytes": self._bytes,
             "client": client[0] if client else None,
         }
         if route is None:
             fields["path"] = self._scope["path"]
         outcome = "no response" if status is None else status
-        core.write(level, f"{method} {route or self._scope['path']} {outcome}", fields, error=error)
+        core.write(level, f"{method} {route or self._scope['path']} {outcome}", fields, error=error, timestamp_s=now_s)
 
     def _template(self) -> str | None:
         """The route's template, behind what it is mounted at: Starlette and FastAPI leave both in the scope."""

@@ -52,7 +52,7 @@ class Core:
                 message,
                 {**bound, **fields} if bound else fields,
                 error=error,
-                stack_of=_stack_once if error else stack_of,
+                stack_of=_stack_once if error is not None else stack_of,
                 problem=problem,
             )
             self.sink.send(record)

@@ -22,7 +22,7 @@ ROOT: Final = "*"
 
 def written(level: object) -> str | None:
     """How a level is written, or None if there is no such level."""
-    return _WRITTEN.get(level.lower()) if isinstance(level, str) else None
+    return _WRITTEN.get(str.lower(level)) if issubclass(type(level), str) else None  # type: ignore[arg-type] # it is one
 
 
 def number(level: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from servicelog.core import CURRENT
 from servicelog.levels import written
+from servicelog.values import error_of
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -82,13 +83,10 @@ class Logger:
 
     def _write(self, level: object, message: object, fields: dict[str, object]) -> None:
         error = fields.get("error")
-        if isinstance(error, BaseException):
-            del fields["error"]
-        else:
-            if error is None:
-                fields.pop("error", None)
-            error = None
-        CURRENT.core.write(level, message, {**self._fields, **fields}, error=error)
+        own = error_of(error)
+        if own is not None or error is None:
+            fields.pop("error", None)
+        CURRENT.core.write(level, message, {**self._fields, **fields}, error=own)
 
     @contextmanager
     def timed(self, message: str, /, level: str = "info", **fields: object) -> Iterator[dict[str, object]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 REQUEST_ID: Final = "x-request-id"
 TRACEPARENT: Final = "traceparent"
 _ID: Final = re.compile(r"[A-Za-z0-9_.:/+=@-]{1,128}", re.ASCII)
+_TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _TRACE: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.ASCII)
 
 
@@ -37,12 +38,21 @@ def headers() -> dict[str, str]:
     """The headers that take what is bound here to the next service."""
     bound = context.current()
     found: dict[str, str] = {}
-    if request_id := bound.get("requestId"):
-        found[REQUEST_ID] = str(request_id)
-    if trace_id := bound.get("traceId"):
+    if request_id := _text(bound.get("requestId"), _ID):
+        found[REQUEST_ID] = request_id
+    if trace_id := _text(bound.get("traceId"), _TRACE_ID):
         # The span is new: this call. It is sampled, as every line is kept.
         found[TRACEPARENT] = f"00-{trace_id}-{os.urandom(8).hex()}-01"
     return found
+
+
+def _text(bound: object, form: re.Pattern[str]) -> str | None:
+    """A header's value; None where the next service could not take it over, and a client might refuse it."""
+    try:
+        text = str(bound)
+    except Exception:  # noqa: BLE001 - the code of others: whatever it raises, the request goes on
+        return None
+    return text if bound is not None and form.fullmatch(text) else None
 
 
 def httpx_hook(request: "httpx.Request") -> None:

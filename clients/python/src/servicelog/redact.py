@@ -25,7 +25,11 @@ _ADDRESS: Final = re.compile(r"://[^/\s:@]*:[^/\s@]+@", re.ASCII)
 _NAMES: Final = "(?:password|passwd|secret|token|api_?key)"
 _QUOTED: Final = re.compile(rf"({_NAMES}[\"']?\s*[=:]\s*)(?:(\")[^\"]+|(')[^']+)", re.ASCII | re.IGNORECASE)
 _ASSIGNED: Final = re.compile(rf"({_NAMES}=)[^&\s\"']+", re.ASCII | re.IGNORECASE)
-_DIGITS: Final = re.compile(r"[0-9](?:[ -]?[0-9]){12,}", re.ASCII)
+_HEX: Final = "[0-9A-Fa-f]"
+_UUID: Final = rf"{_HEX}{{8}}-{_HEX}{{4}}-[1-8]{_HEX}{{3}}-[89ABab]{_HEX}{{3}}-{_HEX}{{12}}"
+_ID: Final = rf"(?:{_UUID}|(?=[0-9]{{0,31}}[A-Fa-f]){_HEX}{{32}})(?![0-9A-Za-z])"
+_RUN: Final = re.compile(r"[0-9](?:[ -]?[0-9]){12}", re.ASCII)
+_RUN_OR_ID: Final = re.compile(rf"(?<![0-9A-Za-z]){_ID}|([0-9](?:(?:[ -](?!{_ID}))?[0-9]){{12,}})", re.ASCII)
 _GROUP: Final = re.compile(r"[0-9]+", re.ASCII)
 _EMAIL: Final = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}", re.ASCII)
 
@@ -76,8 +80,8 @@ class Redaction:
         if ("=" in text or ":" in text) and any(word in lower for word in ("passw", "secret", "token", "key")):
             text = _QUOTED.sub(rf"\1\2\3{REDACTED}", text)
             text = _ASSIGNED.sub(rf"\1{REDACTED}", text)
-        if len(text) >= _CARD_DIGITS_MIN:
-            text = _DIGITS.sub(lambda run: _without_cards(run[0]), text)
+        if len(text) >= _CARD_DIGITS_MIN and _RUN.search(text):
+            text = _RUN_OR_ID.sub(lambda found: _without_cards(found[1]) if found[1] else found[0], text)
         if self._emails and "@" in text:
             text = _EMAIL.sub(REDACTED, text)
         return text

@@ -1,5 +1,6 @@
 """Standard logging: a handler that delivers, a formatter that writes the same JSON. Existing calls go on unchanged."""
 
+import contextlib
 import logging
 from typing import Final
 
@@ -19,7 +20,7 @@ class ServiceLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level, message, fields, error, problem = _taken_apart(record)
-        if error is not None and getattr(error, TOLD, False) and record.name.startswith(_SERVERS):
+        if error is not None and record.name.startswith(_SERVERS) and _is_told(error):
             return
         CURRENT.core.write(level, message, fields, error=error, problem=problem, timestamp_s=record.created)
 
@@ -41,6 +42,12 @@ class ServiceLogFormatter(logging.Formatter):
         fields = {**context.current(), **fields}
         now_ms = int(record.created * 1_000)
         return self._writer.write(now_ms, level, message, fields, error=error, problem=problem).decode()
+
+
+def _is_told(error: BaseException) -> bool:
+    with contextlib.suppress(Exception):  # an exception of others may allow no question: it is told twice
+        return bool(getattr(error, TOLD, False))
+    return False
 
 
 def _taken_apart(

@@ -8,6 +8,7 @@ from structlog import DropEvent
 
 from servicelog.core import CURRENT
 from servicelog.levels import written
+from servicelog.values import error_of
 
 
 def deliver(_: object, method: str, event: MutableMapping[str, Any]) -> NoReturn:
@@ -20,20 +21,22 @@ def deliver(_: object, method: str, event: MutableMapping[str, Any]) -> NoReturn
     fields = dict(event)
     message = fields.pop("event", None)
     fields.pop("timestamp", None)  # the library has its own, with the contract's form
-    level = fields.pop("level", None) or ("error" if method == "exception" else method)
-    name = fields.pop("logger", None) or fields.pop("logger_name", None)
+    level = fields.pop("level", None)
+    if level is None:
+        level = "error" if method == "exception" else method
+    named, name = fields.pop("logger_name", None), fields.pop("logger", None)
+    name = named if name is None else name
     if name is not None:
         fields.setdefault("context", name)
-    error = _error(fields.pop("exc_info", None) or (method == "exception"))
+    error = _error(fields.pop("exc_info", method == "exception"))
     core = CURRENT.core
-    if core.is_enabled(written(level) or "info", str(name or "")):
+    if core.is_enabled(written(level) or "info", name if type(name) is str else ""):
         core.write(level, message, fields, error=error)
     raise DropEvent
 
 
 def _error(given: object) -> BaseException | None:
-    if isinstance(given, BaseException):
-        return given
-    if isinstance(given, tuple):
-        return given[1] if len(given) > 1 and isinstance(given[1], BaseException) else None
-    return sys.exception() if given else None
+    """What structlog takes as `exc_info`: an exception, what `sys.exc_info()` gives, or something true."""
+    if type(given) is tuple:
+        return next((one for one in map(error_of, given) if one is not None), None)
+    return sys.exception() if type(given) in (bool, int, str) and given else error_of(given)

@@ -1,11 +1,12 @@
 """What values of any kind are written as: docs/log-format.md, "Values", line by line."""
 
+import contextlib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import orjson
 
@@ -44,6 +45,11 @@ def date_text(date: datetime) -> str:
     return utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
+def error_of(value: object) -> BaseException | None:
+    """The value if it is an error; it is not asked for its class, since its answer may be an exception."""
+    return cast("BaseException", value) if issubclass(type(value), BaseException) else None
+
+
 class Values:
     """Writes the values of one record; holds what was counted, and the first problem."""
 
@@ -65,16 +71,18 @@ class Values:
 
     def number(self, value: object) -> Json | None:
         """A value that is written as a JSON number, or None if it is not."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        kind = type(value)
+        if kind is bool or not issubclass(kind, int | float):
             return None
-        json = _integer(int.__int__(value)) if isinstance(value, int) else _float(float.__float__(value))
+        number: Any = value
+        json = _integer(int.__int__(number)) if issubclass(kind, int) else _float(float.__float__(number))
         return None if isinstance(json, str) else json
 
     def as_text(self, name: str, value: object, chars_max: int) -> str:
         """The text of a member that is a text, whatever its value is."""
         if type(value) is str:
             return self.text(value, chars_max)
-        if isinstance(value, str):
+        if issubclass(type(value), str):
             return self.text(str.__str__(value), chars_max)
         counted, self._written = self._written, 0
         json = self._value(value, (name, None))
@@ -95,10 +103,13 @@ class Values:
 
     def _one_error(self, error: BaseException, path: Path) -> dict[str, Json]:
         written = {
-            "type": self.text(type(error).__name__, MEMBER_CHARS_MAX),
+            "type": self.text(_type_name(error), MEMBER_CHARS_MAX),
             "message": self.text(self._str(error, ("message", path))),
         }
-        stack = self._stack_of(error)
+        try:
+            stack = self._stack_of(error)
+        except Exception:  # noqa: BLE001 - the same
+            stack = None
         return written if stack is None else {**written, "stack": self.text(stack, STACK_CHARS_MAX)}
 
     def _value(self, value: object, path: Path) -> Json:  # noqa: PLR0911 - a table, line by line
@@ -120,6 +131,8 @@ class Values:
             return self._unserialisable(value, path)
 
     def _other(self, value: object, path: Path) -> Json:  # noqa: PLR0911 - the rest of the table
+        if (error := error_of(value)) is not None:
+            return "[too deep]" if len(self._around) == _LEVELS_MAX else self.error(error, path)
         match value:
             case str():
                 return self.text(str.__str__(value))
@@ -135,8 +148,6 @@ class Values:
                 return f"[{value.nbytes} bytes]"
             case Mapping() | list() | tuple() | AbstractSet():
                 return self._container(value, path)
-            case BaseException():
-                return "[too deep]" if len(self._around) == _LEVELS_MAX else self.error(value, path)
         return self.text(self._str(value, path))
 
     def _container(self, value: Mapping[object, object] | Collection[object], path: Path) -> Json:
@@ -194,11 +205,21 @@ class Values:
                 names.append(rest[0])
                 rest = rest[1]
             self.problem = f"{'.'.join(reversed(names))} could not be serialised"
-        return self.text(f"[unserialisable {type(value).__name__}]")
+        return self.text(f"[unserialisable {_type_name(value)}]")
+
+
+def _type_name(value: object) -> str:
+    try:
+        return str.__str__(type(value).__name__)
+    except Exception:  # noqa: BLE001 - the same: of a metaclass
+        return "object"
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    with contextlib.suppress(Exception):  # the same: of an exception that allows no question
+        cause = error.__cause__
+        return error.__context__ if cause is None and not error.__suppress_context__ else cause
+    return None
 
 
 def _whole(text: str) -> str:
