@@ -193,9 +193,9 @@ def test_what_follows_from_another_alert_is_silenced_and_data_loss_is_not(alertm
         ("LokiDown", {"severity": "critical"}),
         ("ShipperLagging", {"severity": "warning", "topic": "logs"}),
         ("ShipperNotFresh", {"severity": "critical"}),
-        ("SilentService", {"severity": "critical", "service": "user-service"}),
+        ("SilentService", {"severity": "critical", "service": "chat-service"}),
         ("ShipperTimeToDataLoss", loss),
-        ("HighErrorRate", {"severity": "critical", "service": "user-service"}),
+        ("HighErrorRate", {"severity": "critical", "service": "chat-service"}),
         ("ErrorsLogged", {"severity": "warning", "service": "user-service"}),
     )
     lasting = {"LokiDown", "ShipperTimeToDataLoss", "HighErrorRate", "ErrorsLogged"}
