@@ -28,6 +28,7 @@ from shipper.moments import rfc3339
 router = APIRouter(tags=["Logs"])
 _PAGE = 2_500  # lines in memory at a time; more are hardly faster
 _MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+_CSV_CHARS_HELD = 1 << 18  # StringIO has four bytes for each
 _CSV_HEAD = ("id", "timestamp", "service", "level", "request_id", "line", "labels", "metadata")
 Pages = AsyncIterator[list[Numbered]]
 
@@ -179,6 +180,8 @@ async def _csv(pages: Pages) -> AsyncIterator[bytes]:
             own = (entry.labels.get(SERVICE, ""), entry.labels.get(LEVEL, ""), entry.metadata.get("request_id", ""))
             rest = (msgspec.json.encode(part).decode() for part in (entry.labels, entry.metadata))
             writer.writerow((line["id"], line["timestamp"], *own, entry.line, *rest))
+            if text.tell() > _CSV_CHARS_HELD:
+                yield _taken(text)
         yield _taken(text)
 
 
