@@ -17,6 +17,7 @@ def bound_ms(allowed_ms: float, control_ms: float, times: float = 3) -> float:
 
 @pytest.mark.kafka
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("node")
 def test_services_do_not_notice_that_kafka_is_away_and_nothing_is_missing(server_dir: Callable[[str], Path]) -> None:
     for language, seen in run(server_dir("outage"), LANGUAGES, _AWAY_S).items():

@@ -33,9 +33,9 @@ def numbers(records: list[dict[str, Any]]) -> list[int]:
     return [record["metadata"]["n"] for record in records]
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
+def wait_for(condition: Callable[[], bool], what: str, within_s: float = WAIT_S) -> None:
     """Wait until a condition holds."""
-    until_s = time.monotonic() + WAIT_S
+    until_s = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < until_s, f"not within {WAIT_S} s: {what}"
+        assert time.monotonic() < until_s, f"not within {within_s} s: {what}"
         time.sleep(0.02)
