@@ -8,7 +8,7 @@ const LINES = 10;
 
 configure();
 const log = getLogger("rooms");
-const middleware = new RequestMiddleware();
+const middleware = new RequestMiddleware(new Set());
 let number = 0;
 let callUs = [];
 
