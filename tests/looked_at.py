@@ -54,8 +54,8 @@ def strange(now_ms: int) -> Iterator[Written]:
 
     for _ in range(STRANGE[NO_DURATION]):
         yield keyed(NO_DURATION, written(NO_DURATION, fields=_access(status=200)))
-    for _ in range(STRANGE[NO_NUMBERS]):
-        yield changed(written(NO_NUMBERS, fields=_access(status=200, durationMs=1)), status="fine", durationMs="fast")
+    for status, duration in (("fine", "fast"), ("NaN", "NaN"), ("Infinity", "Infinity")):
+        yield changed(written(NO_NUMBERS, fields=_access(status=200, durationMs=1)), status=status, durationMs=duration)
     for _ in range(STRANGE[NO_STATUS]):
         yield keyed(NO_STATUS, written(NO_STATUS, fields=_access(durationMs=8)))
     for level in ("LOUD", "Audit", "WARNING"):

@@ -3,7 +3,7 @@
 from typing import Final
 
 from grafana.dashboards.board import Board, Section
-from grafana.dashboards.logql import access, count, event, quantile, rate, share, total
+from grafana.dashboards.logql import access, between, count, event, quantile, rate, share, total
 from grafana.dashboards.panels import Column, Limits, Panel, Told, curve, grid
 from grafana.dashboards.queries import logql
 from grafana.dashboards.service import FAILED_SHARE, LATENCY_MS, service_board, stream
@@ -90,7 +90,11 @@ def _upstreams() -> list[Panel]:
                 "Calls per second that were a second attempt or a later one.",
                 "Many: an upstream is failing, and the attempts add to its load. Look at its dashboard.",
             ),
-            [logql(rate(_calls("upstream", "attempt", where="attempt > 1"), "upstream"), "{{upstream}}")],
+            [
+                logql(
+                    rate(_calls("upstream", "attempt", where=between("attempt", 2, 1_000)), "upstream"), "{{upstream}}"
+                )
+            ],
             "reqps",
         ),
         curve(

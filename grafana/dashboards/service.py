@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from grafana.dashboards.board import Board, Section
-from grafana.dashboards.logql import access, count, or_zero, quantile, rate, share
+from grafana.dashboards.logql import access, between, count, or_zero, quantile, rate, share
 from grafana.dashboards.names import EXPLORER, SERVICE_TAG, TAG, of_service, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, lines, number
 from grafana.dashboards.queries import Query, logql
 
-ANSWERED: Final = "status >= 100"
-FAILED: Final = "status >= 500"
+ANSWERED: Final = between("status", 100, 600)
+FAILED: Final = between("status", 500, 600)
 """A share of failures is taken of what has a status: where nobody writes one, there is no share, and not 0."""
 FAILED_SHARE: Final = Limits(0.01, 0.05)
 LATENCY_MS: Final = Limits(500, 1_000)
