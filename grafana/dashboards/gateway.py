@@ -26,7 +26,7 @@ def _upstreams() -> list[Panel]:
             Told(
                 "Upstreams",
                 "What the gateway asks of the services behind it: calls, the share that failed (no answer in time, "
-                "refused, or a 5xx), and the time that 95 of 100 took.",
+                "nobody listens, a connection that broke, or a 5xx), and the time that 95 of 100 took.",
                 "One upstream is bad: open that service's dashboard. All are: look at the network and at the gateway.",
             ),
             {"upstream": "upstream", "upstream_route": "route"},
@@ -71,8 +71,10 @@ def _upstreams() -> list[Panel]:
         grid(
             Told(
                 "Why calls failed",
-                "`timeout`: no answer in time. `refused`: nobody listens. `status`: it answered with an error.",
-                "`refused`: the service is down. `timeout`: it hangs or is overloaded. `status`: read its errors.",
+                "`timeout`: no answer in time. `refused`: nobody listens. `broken`: the connection ended before the "
+                "answer did. `status`: it answered with an error.",
+                "`refused`: the service is down. `timeout`: it hangs or is overloaded. `broken`: it crashed or was "
+                "restarted meanwhile; what it was asked may be done. `status`: read its errors.",
             ),
             {"upstream": "upstream", "reason": "reason"},
             [

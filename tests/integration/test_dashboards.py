@@ -321,7 +321,7 @@ def test_what_has_no_service_or_is_no_json_is_nobodys_and_can_be_read(driven: Dr
 def test_the_shippers_own_lines_are_no_service(driven: Driven) -> None:
     assert CANARY in driven.ask("noise", "By service, over time", service=[CANARY])[0].labels["service"]
     assert CANARY not in driven.table("overview", "Services")
-    assert driven.number("overview", "Services that log") == len(SERVICES) + len(STRANGE) + len({LOUD, "unknown"})
+    assert driven.number("overview", "Services that log") == len(SERVICES) + len(STRANGE) + len({LOUD})
 
 
 def test_a_clock_that_is_wrong_by_a_day_changes_no_number_of_now(driven: Driven) -> None:
