@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import requests
 from examples.chat import GATEWAY, SERVICES, traffic
 from examples.chat.report import Report
 from examples.chat.stack import Stack
+from grafana.dashboards.names import CANARY
 from panels import Series, Servers, Window, find
 from servicelog.record import RecordWriter
 from shipper.devstack.kafka import KafkaServer, make_topic
@@ -52,8 +54,8 @@ def strange(now_ms: int) -> Iterator[Written]:
 
     for _ in range(STRANGE[NO_DURATION]):
         yield keyed(NO_DURATION, written(NO_DURATION, fields=_access(status=200)))
-    for _ in range(STRANGE[NO_NUMBERS]):
-        yield changed(written(NO_NUMBERS, fields=_access(status=200, durationMs=1)), status="fine", durationMs="fast")
+    for status, duration in (("fine", "fast"), ("NaN", "NaN"), ("Infinity", "Infinity")):
+        yield changed(written(NO_NUMBERS, fields=_access(status=200, durationMs=1)), status=status, durationMs=duration)
     for _ in range(STRANGE[NO_STATUS]):
         yield keyed(NO_STATUS, written(NO_STATUS, fields=_access(durationMs=8)))
     for level in ("LOUD", "Audit", "WARNING"):
@@ -91,6 +93,12 @@ class Driven:
     def table(self, uid: str, panel: str, ref: str = "A") -> dict[Any, float]:
         """A column of a table, by its keys."""
         series = self.ask(uid, panel, ref)
+        return {_key(it.labels): it.values[0][1] for it in series}
+
+    def over_all(self, uid: str, panel: str) -> dict[Any, float]:
+        """What a curve, or a history, says of the whole range taken as one step, by its keys."""
+        end_s = self.window.end_s
+        series = self.servers.ask(find(uid, panel), Window(end_s, end_s, self.window.range_s))
         return {_key(it.labels): it.values[0][1] for it in series}
 
     def summed(self, uid: str, panel: str, ref: str = "A") -> dict[Any, float]:
@@ -134,10 +142,10 @@ def driving(kafka: KafkaServer, server_dir: Callable[[str], Path]) -> Iterator[D
             with PrometheusServer(server_dir("prometheus"), scrape=scrape) as prometheus, stack:
                 servers = Servers(loki.url, prometheus.url)
                 report = traffic.run(stack.gateway_url, requests=_REQUESTS)
-                write(kafka.bootstrap, topic, strange(time.time_ns() // 10**6))
-                sent = stack.wait_until_done()
-                total = sum(sent.values()) + len(list(strange(0)))
-                running.wait_for(lambda status: _settled(status) >= total)
+                odd = [*strange(time.time_ns() // 10**6)]
+                write(kafka.bootstrap, topic, odd)
+                wanted = Counter(stack.wait_until_done()) + _taken(odd)
+                running.until(lambda: _counted(loki.url) == wanted or None)
                 _refused_by_loki(loki.url)
                 running.until(lambda: _was_looked_at(servers) or None)
                 end_s = math.ceil(time.time())
@@ -148,9 +156,18 @@ def driving(kafka: KafkaServer, server_dir: Callable[[str], Path]) -> Iterator[D
                 yield Driven(report, records, values, servers, window, running.status())
 
 
-def _settled(status: dict[str, Any]) -> int:
-    totals: dict[str, int] = status["totals"]
-    return totals["delivered"] + totals["dead_lettered"]
+def _taken(odd: Sequence[Written]) -> Counter[str]:
+    """How many of these records Loki will have of each service; what is of tomorrow is dead-lettered."""
+    taken = Counter((read(it.value or b"") or {}).get("service") or "unknown" for it in odd)
+    taken[LATE] //= 2
+    return taken
+
+
+def _counted(url: str) -> Counter[str]:
+    """How many lines Loki has of each service, without those of the canary."""
+    query = f'sum by (service) (count_over_time({{service=~".+", service!="{CANARY}"}} [2d]))'
+    answer = requests.get(f"{url}/loki/api/v1/query", params={"query": query}, timeout=10).json()
+    return Counter({it["metric"]["service"]: int(it["value"][1]) for it in answer["data"]["result"]})
 
 
 def read(value: bytes) -> dict[str, Any] | None:

@@ -84,6 +84,8 @@ def chosen_at_first(uid: str) -> dict[str, str | list[str] | None]:
     for variable in boards()[uid]["templating"]["list"]:
         if variable["type"] == "textbox":
             values[variable["name"]] = variable.get("query", "")
+        elif variable["type"] == "custom":
+            values[variable["name"]] = variable["current"]["value"]
         elif variable["type"] == "query":
             values[variable["name"]] = None
     return values

@@ -4,10 +4,10 @@ from typing import Final
 
 from grafana.dashboards.board import Board, Section
 from grafana.dashboards.logql import count, event, or_zero, rate, share
-from grafana.dashboards.names import EXPLORER, to_dashboard
+from grafana.dashboards.names import EXPLORER, having, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, lines, number
 from grafana.dashboards.queries import logql
-from grafana.dashboards.service import READABLE, service_board, stream
+from grafana.dashboards.service import ONE_ANSWER, READABLE, service_board, stream
 
 SERVICE: Final = "auth-service"
 _STREAM: Final = stream(SERVICE)
@@ -81,7 +81,7 @@ def _login_panels() -> list[Panel]:
         grid(
             Told(
                 "Refused logins by source",
-                "The twenty addresses with the most refused logins. Yellow from 5, red from 20.",
+                "The twenty addresses with the most refused logins. Yellow from 5, red from 20. " + ONE_ANSWER,
                 "An address with many is an attack, or a proxy with many people behind it: the users in its lines say "
                 "which. Click it for them.",
             ),
@@ -98,7 +98,9 @@ def _login_panels() -> list[Panel]:
                 "source": [
                     Link(
                         "Lines with this address",
-                        to_dashboard(EXPLORER, service=SERVICE, text="${__data.fields.source}"),
+                        to_dashboard(
+                            EXPLORER, service=SERVICE, text=having("sourceAddress", "${__data.fields.source}")
+                        ),
                     )
                 ]
             },

@@ -1,10 +1,11 @@
 """A dashboard from its rows, and the variables that dashboards share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from grafana_foundation_sdk.builders.dashboard import (
+    CustomVariable,
     Dashboard,
     DatasourceVariable,
     QueryVariable,
@@ -23,7 +24,7 @@ from grafana.dashboards.names import TAG, navigation
 from grafana.dashboards.panels import Panel
 from grafana.dashboards.queries import LOKI_SOURCE, PROMETHEUS_SOURCE
 
-Variable = QueryVariable | TextBoxVariable
+Variable = QueryVariable | TextBoxVariable | CustomVariable
 _COLUMNS = 24
 # What matches any value that is there. Loki wants one matcher that cannot match the empty text.
 _ALL: Final = ".+"
@@ -93,6 +94,13 @@ def metric_choice(name: str, label: str, of: str, metric: str) -> QueryVariable:
 def entry(name: str, label: str, description: str, default: str = "") -> TextBoxVariable:
     """Let people type a text."""
     return TextBoxVariable(name).label(label).description(description).default_value(default)
+
+
+def alternatives(name: str, label: str, description: str, values: Mapping[str, str]) -> CustomVariable:
+    """Let people choose one of these: what they read → the value. The first is chosen at first."""
+    options = [VariableOption(selected=not at, text=text, value=it) for at, (text, it) in enumerate(values.items())]
+    variable = CustomVariable(name).label(label).description(description).options(options).current(options[0])
+    return variable.values(", ".join(f"{text} : {it}" for text, it in values.items()))
 
 
 def _choice(name: str, label: str) -> QueryVariable:

@@ -5,10 +5,10 @@ from typing import Final
 from grafana.dashboards import notifications
 from grafana.dashboards.board import Board, Section
 from grafana.dashboards.logql import count, event, mean, or_zero, quantile, rate, total
-from grafana.dashboards.names import EXPLORER, to_dashboard
+from grafana.dashboards.names import EXPLORER, having, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, number
 from grafana.dashboards.queries import logql
-from grafana.dashboards.service import percentiles, service_board, stream
+from grafana.dashboards.service import ONE_ANSWER, percentiles, service_board, stream
 
 SERVICE: Final = "chat-service"
 _STREAM: Final = stream(SERVICE)
@@ -125,7 +125,7 @@ def _curves() -> list[Panel]:
         grid(
             Told(
                 "Busiest conversations",
-                "The ten conversations with the most messages.",
+                "The ten conversations with the most messages. " + ONE_ANSWER,
                 "One far above the others: a bot, or a loop between two. Click it for its lines.",
             ),
             {"conversation": "conversation"},
@@ -134,7 +134,7 @@ def _curves() -> list[Panel]:
                 "conversation": [
                     Link(
                         "Lines of this conversation",
-                        to_dashboard(EXPLORER, text="${__data.fields.conversation}"),
+                        to_dashboard(EXPLORER, text=having("conversationId", "${__data.fields.conversation}")),
                     )
                 ]
             },

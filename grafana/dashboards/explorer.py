@@ -3,17 +3,19 @@
 from typing import Final
 from urllib.parse import quote
 
-from grafana.dashboards.board import Board, Section, choice, entry
+from grafana.dashboards.board import Board, Section, alternatives, choice, entry
 from grafana.dashboards.logql import count, rate
 from grafana.dashboards.names import EXPLORER, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, lines, note, number
 from grafana.dashboards.queries import logql
-from grafana.dashboards.service import READABLE
+from grafana.dashboards.service import ONE_ANSWER, READABLE
 
-# The beginning of an ID is enough; nothing typed matches all. The text is looked for as it is, anywhere in the line.
+# What follows the ID as typed. Loki takes `x.*` for "contains x", so that nothing typed finds all, and `x$` for x.
+_PART, _WHOLE = ".*", "$"
+# The text is looked for as it is, anywhere in the line.
 _SELECTED: Final = (
     '{service=~"$service", level=~"$level"} |= `${text:raw}`'
-    " | request_id=~`${request_id:regex}.*` | user_id=~`${user_id:regex}.*`"
+    " | request_id=~`${request_id:regex}${request_end:raw}` | user_id=~`${user_id:regex}.*`"
 )
 
 SAVED: Final[tuple[tuple[str, dict[str, str | list[str]]], ...]] = (
@@ -21,7 +23,10 @@ SAVED: Final[tuple[tuple[str, dict[str, str | list[str]]], ...]] = (
     ("Warnings", {"level": "warn"}),
     ("Exceptions with their stack", {"text": '"stack":'}),
     ("Requests that failed", {"text": '"status":5'}),
-    ("Upstreams that did not answer", {"service": "api-gateway", "text": '"reason":"timeout"'}),
+    (
+        "Calls of services that failed",
+        {"service": "api-gateway", "text": '"event":"upstream_call","outcome":"failure"'},
+    ),
     ("Refused logins", {"service": "auth-service", "text": '"event":"login","outcome":"failure"'}),
     ("Locked accounts", {"service": "auth-service", "text": '"event":"lockout"'}),
     (
@@ -34,7 +39,8 @@ SAVED: Final[tuple[tuple[str, dict[str, str | list[str]]], ...]] = (
 
 
 _REQUEST: Final = Link(
-    "Everything that this request did", to_dashboard(EXPLORER, request_id="${__data.fields.request}")
+    "Everything that this request did",
+    to_dashboard(EXPLORER, request_id="${__data.fields.request}", request_end=quote(_WHOLE)),
 )
 
 
@@ -51,7 +57,7 @@ def _in_address(value: str | list[str]) -> str | list[str]:
 
 
 _HOW: Final = """\
-Choose services and levels above, type a part of the text, or the beginning of a request's or a user's ID. Open a line:
+Choose services and levels above, type a part of the text, or of a request's or a user's ID. Open a line:
 its details have `request_id`, with a link to everything that this request did, in every service.
 
 **As a file**, however many lines, through the log API, with your own token (add `--data service=…`, `level`, `text`):
@@ -118,7 +124,7 @@ def _panels() -> list[Panel]:
         grid(
             Told(
                 "Requests with errors",
-                "The twenty requests with the most lines of level error or fatal, among those selected.",
+                "The twenty requests with the most lines of level error or fatal, among those selected. " + ONE_ANSWER,
                 "Click one for everything that it did.",
             ),
             {"request_id": "request"},
@@ -146,9 +152,19 @@ BOARD: Final = Board(
     variables=(
         choice("service", "Service", "service"),
         choice("level", "Level", "level"),
-        entry("request_id", "Request ID", "The beginning is enough."),
-        entry("user_id", "User", "The beginning of a user's ID is enough."),
-        entry("text", "Text", "Any part of the line, as it is written there."),
+        entry("request_id", "Request ID", "A part of it, or the whole: say which beside."),
+        alternatives(
+            "request_end",
+            "is",
+            "Whether the Request ID is typed in part or as a whole. `req-1` is a part of `req-10`, too.",
+            {"a part": _PART, "the whole": _WHOLE},
+        ),
+        entry("user_id", "User", "A part of a user's ID is enough."),
+        entry(
+            "text",
+            "Text",
+            "Any part of the line, as it is written there. With a backtick (`) in it, every panel fails.",
+        ),
         entry("log_api", "Log API", "What the command for a file asks.", "http://localhost:4005"),
     ),
 )

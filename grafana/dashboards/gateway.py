@@ -3,7 +3,7 @@
 from typing import Final
 
 from grafana.dashboards.board import Board, Section
-from grafana.dashboards.logql import access, count, event, quantile, rate, share, total
+from grafana.dashboards.logql import access, between, count, event, quantile, rate, share, total
 from grafana.dashboards.panels import Column, Limits, Panel, Told, curve, grid
 from grafana.dashboards.queries import logql
 from grafana.dashboards.service import FAILED_SHARE, LATENCY_MS, service_board, stream
@@ -26,7 +26,7 @@ def _upstreams() -> list[Panel]:
             Told(
                 "Upstreams",
                 "What the gateway asks of the services behind it: calls, the share that failed (no answer in time, "
-                "refused, or a 5xx), and the time that 95 of 100 took.",
+                "nobody listens, a connection that broke, or a 5xx), and the time that 95 of 100 took.",
                 "One upstream is bad: open that service's dashboard. All are: look at the network and at the gateway.",
             ),
             {"upstream": "upstream", "upstream_route": "route"},
@@ -71,8 +71,10 @@ def _upstreams() -> list[Panel]:
         grid(
             Told(
                 "Why calls failed",
-                "`timeout`: no answer in time. `refused`: nobody listens. `status`: it answered with an error.",
-                "`refused`: the service is down. `timeout`: it hangs or is overloaded. `status`: read its errors.",
+                "`timeout`: no answer in time. `refused`: nobody listens. `broken`: the connection ended before the "
+                "answer did. `status`: it answered with an error.",
+                "`refused`: the service is down. `timeout`: it hangs or is overloaded. `broken`: it crashed or was "
+                "restarted meanwhile; what it was asked may be done. `status`: read its errors.",
             ),
             {"upstream": "upstream", "reason": "reason"},
             [
@@ -90,7 +92,11 @@ def _upstreams() -> list[Panel]:
                 "Calls per second that were a second attempt or a later one.",
                 "Many: an upstream is failing, and the attempts add to its load. Look at its dashboard.",
             ),
-            [logql(rate(_calls("upstream", "attempt", where="attempt > 1"), "upstream"), "{{upstream}}")],
+            [
+                logql(
+                    rate(_calls("upstream", "attempt", where=between("attempt", 2, 1_000)), "upstream"), "{{upstream}}"
+                )
+            ],
             "reqps",
         ),
         curve(

@@ -5,7 +5,8 @@ false, and never fails the query for all others:
 
 - the text filter comes before `| json`: it is cheap, and most lines go no further;
 - where lines are counted, `| json` takes the named members alone;
-- whatever can fail for a line (JSON, a comparison, a number) is followed by `NO_ERROR`, which leaves that line out.
+- whatever can fail for a line (JSON, a comparison) is followed by `NO_ERROR`, which leaves that line out;
+- a number has bounds on both sides (`between`), for the texts `NaN` and `Infinity` are numbers to Loki.
 """
 
 from typing import Final
@@ -34,6 +35,15 @@ PATHS: Final = {
 """Names in queries, and where in a record they are (docs/log-format.md, "What the libraries write")."""
 
 
+_NUMBER_MAX: Final = 10**12
+"""Above any duration, size and count that is real."""
+
+
+def between(member: str, low: int, high: int) -> str:
+    """Give the condition that a member is a number from `low` to below `high`."""
+    return f"{member} >= {low} and {member} < {high}"
+
+
 def members(*names: str) -> str:
     """Take these members out of a line's JSON; what is not there is an empty text."""
     return "| json " + ", ".join(f'{name}="{PATHS.get(name, name)}"' for name in names)
@@ -45,7 +55,7 @@ def access(stream: str, *names: str, where: str = "") -> str:
     Args:
         stream: the stream selector.
         names: of `PATHS`; `status`, if `where` asks for it.
-        where: a condition on members, `status >= 500`.
+        where: a condition on members: `outcome="failure"`, or one of `between`.
     """
     return _lines(stream, "context", "access", names, where)
 
@@ -101,7 +111,7 @@ def share(part: str, whole: str) -> str:
 
 
 def _numbers(lines: str, member: str) -> str:
-    return f"{lines} | unwrap {member} {NO_ERROR}"
+    return f"{lines} | {between(member, 0, _NUMBER_MAX)} {NO_ERROR} | unwrap {member}"
 
 
 def _by(names: tuple[str, ...]) -> str:

@@ -7,24 +7,24 @@ from grafana.dashboards.logql import bytes_per_second, count, share
 from grafana.dashboards.names import EXPLORER, NOISE, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, number
 from grafana.dashboards.queries import logql
+from grafana.dashboards.service import ONE_ANSWER
 
 _STREAM: Final = '{service=~"$service"}'
 _QUIET: Final = '{service=~"$service", level=~"debug|trace"}'
 _SECONDS_A_DAY, _DAYS_A_MONTH, _GB = 86_400, 30, 10**9
-# Numbers and IDs in a message become #, so that a pattern is what the code says and not what it was about.
 _PART: Final = '| json context="context" | drop __error__, __error_details__'
+# Numbers and IDs in a message become #, so that a pattern is what the code says and not what it was about.
+# Requests that fit no route have paths in their messages, which strangers make up.
 _PATTERN: Final = (
-    '| json message="message" | drop __error__, __error_details__ '
-    '| label_format message=`{{ regexReplaceAll "[0-9a-fA-F-]{8,}|[0-9]+" .message "#" }}`'
+    '| json message="message", context="context", route="route" | drop __error__, __error_details__ '
+    '| label_format message=`{{ if and (eq .context "access") (not .route) }}requests that fit no route'
+    '{{ else }}{{ regexReplaceAll "[0-9a-fA-F-]{8,}|[0-9]+" .message "#" }}{{ end }}`'
 )
 
 
 def _bytes(lines: str, *by: str) -> str:
-    return (
-        f"sum by ({', '.join(by)}) (bytes_over_time({lines} [$__auto]))"
-        if by
-        else f"sum(bytes_over_time({lines} [$__auto]))"
-    )
+    grouped = f" by ({', '.join(by)})" if by else ""
+    return f"sum{grouped} (bytes_over_time({lines} [$__auto]))"
 
 
 def _a_month(bytes_: str) -> str:
@@ -49,7 +49,7 @@ def _panels() -> list[Panel]:
                 "If the range is like every other time.",
                 "Choose a range of a day or a week, so that nights count as well.",
             ),
-            logql(f"sum(bytes_over_time({_STREAM} [$__auto])) / $__range_s * {_SECONDS_A_DAY}"),
+            logql(f"{_bytes(_STREAM)} / $__range_s * {_SECONDS_A_DAY}"),
             "decbytes",
             width=6,
         ),
@@ -131,7 +131,7 @@ def _panels() -> list[Panel]:
             Told(
                 "By pattern of the message",
                 "The fifty dearest messages, their numbers and IDs as `#`. Without a message: lines that are no JSON. "
-                "Of more than Loki allows (`max_query_series`) it gives none: choose one service.",
+                + ONE_ANSWER,
                 "Ask of each whether anybody would miss it. If not: a lower level in the code, or a filter or sampling "
                 "in the shipper's configuration (`[[filters]]`).",
             ),

@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana.dashboards.board import Board, Section
 from grafana.dashboards.logql import count, event, or_zero, quantile, rate, share
-from grafana.dashboards.names import EXPLORER, to_dashboard
+from grafana.dashboards.names import EXPLORER, having, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, lines, number
 from grafana.dashboards.queries import logql
 from grafana.dashboards.service import READABLE, service_board, stream
@@ -141,7 +141,7 @@ def _curves() -> list[Panel]:
                 "provider": [
                     Link(
                         "Lines of this provider",
-                        to_dashboard(EXPLORER, service=SERVICE, text="${__data.fields.provider}"),
+                        to_dashboard(EXPLORER, service=SERVICE, text=having("provider", "${__data.fields.provider}")),
                     )
                 ]
             },

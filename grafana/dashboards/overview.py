@@ -4,17 +4,18 @@ from typing import Final
 
 from grafana.dashboards.board import Board, Section, choice
 from grafana.dashboards.logql import access, count, or_zero, quantile, rate, share
-from grafana.dashboards.names import CANARY, EXPLORER, OVERVIEW, of_service, to_dashboard
+from grafana.dashboards.names import CANARY, EXPLORER, OVERVIEW, having, of_service, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, history, lines, number
 from grafana.dashboards.queries import logql, promql
 from grafana.dashboards.service import ANSWERED, FAILED, FAILED_SHARE, LATENCY_MS, READABLE, percentiles
 
 _SERVICES: Final = f'service=~"$service", service!="{CANARY}"'
 _STREAM: Final = f"{{{_SERVICES}}}"
+_NAMED: Final = f'{{{_SERVICES}, service!="unknown"}}'
 _ERRORS: Final = f'{{{_SERVICES}, level=~"error|fatal"}}'
 _SERVICE: Final = "${__data.fields.service}"
 _LINES: Final = Link("Lines of this service", to_dashboard(EXPLORER, service=_SERVICE))
-_OWN: Final = Link("Dashboard of this service", to_dashboard(of_service(_SERVICE)))
+_OWN: Final = Link("Dashboard of this service, if it has one", to_dashboard(of_service(_SERVICE)))
 
 
 def _requests(where: str = "") -> str:
@@ -27,11 +28,11 @@ def _now() -> list[Panel]:
         number(
             Told(
                 "Services that log",
-                "Services that wrote at least one line in the range.",
+                "Services that wrote at least one line in the range; `unknown` is none.",
                 "A service is missing: the health below says which, and since when. It is down, or its logs do not "
                 "come through: look at the shipper's dashboard.",
             ),
-            logql(f"count({count(_STREAM, 'service')})"),
+            logql(f"count({count(_NAMED, 'service')})"),
             "short",
         ),
         number(
@@ -112,7 +113,7 @@ def _health() -> list[Panel]:
                 "Services",
                 "Each service in the range. `unknown` are lines without a service's name, or that are no JSON. A "
                 "service without requests, or without durations, has no number there.",
-                "Click the service: its own dashboard, or its lines.",
+                "Click the service: its own dashboard (of the five of `Services`, at the top), or its lines.",
             ),
             {"service": "service"},
             [
@@ -219,7 +220,7 @@ def _where() -> list[Panel]:
                     _OWN,
                     Link(
                         "Lines of this route",
-                        to_dashboard(EXPLORER, service=_SERVICE, text="${__data.fields.route}"),
+                        to_dashboard(EXPLORER, service=_SERVICE, text=having("route", "${__data.fields.route}")),
                     ),
                 ]
             },

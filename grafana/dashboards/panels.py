@@ -1,7 +1,7 @@
 """Panels: each has a unit, a description that says what to do when it is bad, and limits that mean something."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from grafana_foundation_sdk.builders import common as make
@@ -96,12 +96,11 @@ class Link:
 
     title: str
     url: str
-    new_tab: bool = field(default=False)
 
     @property
     def json(self) -> dict[str, object]:
         """As Grafana keeps it."""
-        return {"title": self.title, "url": self.url, "targetBlank": self.new_tab}
+        return {"title": self.title, "url": self.url, "targetBlank": False}
 
 
 def number(
@@ -187,7 +186,7 @@ def grid(
 
     Args:
         told: title and description.
-        keys: label → heading, from the left; other labels are hidden.
+        keys: label → heading, from the left. The queries have no other labels: those would be columns, too.
         columns: their answers are joined by their labels; the first one orders the rows, largest first.
         width: of 24.
         height: of the grid.
@@ -226,13 +225,11 @@ def lines(
     *,
     width: int = 24,
     height: int = 10,
-    newest_first: bool = True,
     lines_max: int = _NEWEST_LINES,
 ) -> logs_panel.Panel:
-    """Show log lines; a click opens one, with its request's link."""
+    """Show log lines, the newest first; a click opens one, with its request's link."""
     panel = _told(logs_panel.Panel(), told, [expr], instant=False, lines_max=lines_max).height(height).span(width)
-    order = common.LogsSortOrder.DESCENDING if newest_first else common.LogsSortOrder.ASCENDING
-    panel.show_time(True).wrap_log_message(True).enable_log_details(True).sort_order(order)
+    panel.show_time(True).wrap_log_message(True).enable_log_details(True).sort_order(common.LogsSortOrder.DESCENDING)
     return panel.dedup_strategy(common.LogsDedupStrategy.NONE).prettify_log_message(False)
 
 

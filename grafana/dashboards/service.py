@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from grafana.dashboards.board import Board, Section
-from grafana.dashboards.logql import access, count, or_zero, quantile, rate, share
-from grafana.dashboards.names import EXPLORER, SERVICE_TAG, TAG, of_service, to_dashboard
+from grafana.dashboards.logql import access, between, count, or_zero, quantile, rate, share
+from grafana.dashboards.names import EXPLORER, SERVICE_TAG, TAG, having, of_service, to_dashboard
 from grafana.dashboards.panels import Column, Limits, Link, Panel, Told, curve, grid, lines, number
 from grafana.dashboards.queries import Query, logql
 
-ANSWERED: Final = "status >= 100"
-FAILED: Final = "status >= 500"
+ANSWERED: Final = between("status", 100, 600)
+FAILED: Final = between("status", 500, 600)
 """A share of failures is taken of what has a status: where nobody writes one, there is no share, and not 0."""
 FAILED_SHARE: Final = Limits(0.01, 0.05)
 LATENCY_MS: Final = Limits(500, 1_000)
+
+ONE_ANSWER: Final = "An error instead of rows: there are more than Loki counts at once; choose a shorter range."
+"""Told by tables whose rows have no end: Loki counts all of them, also where few are shown (`max_query_series`)."""
 
 READABLE: Final = (
     "| json | line_format `{{ if .message }}{{ .service }}: {{ .message }}"
@@ -155,7 +158,7 @@ def _requests(service: str) -> list[Panel]:
                 "route": [
                     Link(
                         "Lines of this route",
-                        to_dashboard(EXPLORER, service=service, text="${__data.fields.route}"),
+                        to_dashboard(EXPLORER, service=service, text=having("route", "${__data.fields.route}")),
                     )
                 ]
             },

@@ -17,8 +17,8 @@ _STATES: Final = {"0": ("ok", "green"), "1": ("retrying", "yellow"), "2": ("refu
 
 def _state(peer: str) -> Query:
     """Give the worst state of a peer as a number: its place in `_STATES`."""
-    refusing = f'2 * max(shipper_{peer}_state{{{OURS}, state="refusing"}})'
-    return promql(f'{refusing} + max(shipper_{peer}_state{{{OURS}, state="retrying"}})', peer.capitalize())
+    refusing, retrying = (f'shipper_{peer}_state{{{OURS}, state="{state}"}}' for state in ("refusing", "retrying"))
+    return promql(f"max(2 * {refusing} + ignoring(state) {retrying})", peer.capitalize())
 
 
 def _all_right() -> list[Panel]:

@@ -175,7 +175,7 @@ def workers() -> list[Panel]:
 
 def partitions() -> list[Panel]:
     """Show each partition."""
-    by = ("topic", "partition", "worker")
+    by = ("instance", "topic", "partition", "worker")
     loss = "shipper_partition_time_to_data_loss_seconds"
     return [
         grid(
@@ -186,10 +186,16 @@ def partitions() -> list[Panel]:
                 "One lags while others do not: entries that Loki refuses hold it up, or its worker hangs. All lag: "
                 "more workers, or a faster Loki.",
             ),
-            {"topic": "topic", "partition": "partition", "worker": "worker"},
+            {"instance": "shipper", "topic": "topic", "partition": "partition", "worker": "worker"},
             [
                 Column("lag", promql(total("shipper_partition_lag_records", *by)), "short", Limits(100_000, 1_000_000)),
-                Column("behind by", promql(total("shipper_partition_lag_seconds", *by)), "s", Limits(30, 300), 0),
+                Column(
+                    "behind by",
+                    promql(f"max by ({', '.join(by)}) (shipper_partition_lag_seconds{{{OURS}}})"),
+                    "s",
+                    Limits(30, 300),
+                    0,
+                ),
                 Column("paused", promql(total("shipper_partition_paused", *by)), "short", Limits(1, 2)),
                 Column("committed", promql(total("shipper_partition_committed_offset", *by)), "none"),
                 Column("end", promql(total("shipper_partition_high_watermark_offset", *by)), "none"),

@@ -33,6 +33,7 @@ class GrafanaServer(Server):
     def __init__(self, data_dir: Path, *, dashboards: Path, loki_url: str, prometheus_url: str) -> None:
         super().__init__(data_dir)
         self._dashboards, self._sources = dashboards, {"LOKI_URL": loki_url, "PROMETHEUS_URL": prometheus_url}
+        self._wanted = {file.stem for file in (dashboards / "json").glob("*.json")}  # each is named by its uid
         self._port = free_port()
         self.login = (_USER, secrets.token_urlsafe(16))
         """Name and password of its administrator."""
@@ -67,8 +68,10 @@ class GrafanaServer(Server):
         }
 
     def _is_ready(self) -> bool:
+        """Whether it answers and has every dashboard: it takes them in after it has begun to answer."""
         try:
-            return requests.get(f"{self.url}/api/health", timeout=2).ok
+            answer = requests.get(f"{self.url}/api/search", params={"type": "dash-db"}, auth=self.login, timeout=2)
+            return answer.ok and self._wanted <= {found["uid"] for found in answer.json()}
         except requests.RequestException:
             return False
 
