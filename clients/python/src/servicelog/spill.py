@@ -76,8 +76,8 @@ class Spill:
 
     @property
     def records(self) -> int:
-        """Records in segments that nobody has been given yet."""
-        return sum(one.records for one in self._waiting)
+        """Records in segments that nobody has been given yet; other threads may ask for it, too."""
+        return sum(one.records for one in self._waiting.copy())  # in one step: nothing comes or goes meanwhile
 
     def append(self, records: Sequence[bytes]) -> int:
         """Write the newest records; returns how many of them, from the first, are kept: for others there is no room."""
