@@ -11,6 +11,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Annotated, Final
 
+import httpx
 import typer
 from rich.console import Console
 from rich.padding import Padding
@@ -184,8 +185,9 @@ def chat(
     except KeyboardInterrupt:
         console.print("  stopped; nothing is left running", style="yellow")
         code = INTERRUPTED
-    except (ShipperError, traffic.UnexpectedAnswerError) as error:
-        console.print(f"  ✗ {error}", style="red", markup=False)
+    except (ShipperError, traffic.UnexpectedAnswerError, httpx.TransportError) as error:
+        said = f"the gateway is away: {error!r}" if isinstance(error, httpx.TransportError) else str(error)
+        console.print(f"  ✗ {said}", style="red", markup=False)
         code = error.exit_code if isinstance(error, ShipperError) else 1
     sys.exit(code)
 

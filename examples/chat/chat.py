@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from fastapi import FastAPI
 
 import servicelog
@@ -87,6 +87,7 @@ class _Publisher:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0})
         self._topic = topic
+        self._counting = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher")
         self._thread.start()
@@ -100,7 +101,8 @@ class _Publisher:
 
         def told(error: KafkaError | None, _: Message) -> None:
             outcome = "failure" if error else "success"
-            WORK.published += not error
+            if error:
+                self._count(-1)
             write = _log.error if error else _log.debug
             reason = error.name() if error else None
             write(
@@ -108,10 +110,20 @@ class _Publisher:
             )
 
         headers: list[tuple[str, str | bytes | None]] = [*propagate.kafka_headers(), (faults.HEADER, faults.header())]
-        # The delivery report comes in another thread: it is told with what is bound here.
-        self._producer.produce(
-            self._topic, json.dumps(message), room, headers=headers, on_delivery=servicelog.carried(told)
-        )
+        # Before it is on its way: who waits for the end would take it for nothing else, once the request is over.
+        self._count(1)
+        try:
+            # The delivery report comes in another thread: it is told with what is bound here.
+            self._producer.produce(
+                self._topic, json.dumps(message), room, headers=headers, on_delivery=servicelog.carried(told)
+            )
+        except (BufferError, KafkaException):
+            self._count(-1)
+            raise
+
+    def _count(self, messages: int) -> None:
+        with self._counting:
+            WORK.published += messages
 
     def close(self) -> None:
         """Deliver what there is."""

@@ -44,7 +44,7 @@ def wanted(service: str, *, given: str | None = None, attempt: int | None = None
         given: the header; that of the request at hand by default.
         attempt: which attempt this is, from 1; that of the request at hand by default.
     """
-    if os.environ.get("CHAT_FAULTS") != "1":
+    if not _are_on():
         return ""
     number = _attempt.get() if attempt is None else attempt
     for one in (_given.get() if given is None else given).split(","):
@@ -59,8 +59,11 @@ def acting_for(service: str) -> Callable[[Request], Awaitable[None]]:
     """Return a dependency that takes the header over for the request, and is slow, stuck or away if it says so."""
 
     async def act(request: Request) -> None:
+        if not _are_on():
+            return
         _given.set(request.headers.get(HEADER, ""))
-        _attempt.set(int(request.headers.get(ATTEMPT, "1")))
+        attempt = request.headers.get(ATTEMPT, "")
+        _attempt.set(int(attempt) if attempt.isdecimal() else 1)
         kind = wanted(service)
         if kind == "slow":
             await asyncio.sleep(SLOW_S)
@@ -70,3 +73,7 @@ def acting_for(service: str) -> Callable[[Request], Awaitable[None]]:
             raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "out of order")
 
     return act
+
+
+def _are_on() -> bool:
+    return os.environ.get("CHAT_FAULTS") == "1"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import time
 import zlib
 from collections.abc import AsyncIterator, Mapping
@@ -68,13 +69,14 @@ async def _notify(message: Mapping[str, Any], recipient: str, given: str) -> Non
 async def _handle(record: Message) -> None:
     """Tell everybody of one message, as a part of the request that sent it."""
     headers = cast("Headers", record.headers() or [])
-    given = next((value.decode() for name, value in headers if name == faults.HEADER and isinstance(value, bytes)), "")
     with propagate.from_kafka(headers):
         try:
+            given = next((value for name, value in headers if name == faults.HEADER and isinstance(value, bytes)), b"")
             message = json.loads(record.value() or b"{}")
             servicelog.bind(conversationId=message["room"], userId=message["sender"])
-            await asyncio.gather(*(_notify(message, recipient, given) for recipient in message["recipients"]))
-        except (KeyError, ValueError):  # somebody else's record: it must not hold up the others
+            await asyncio.gather(*(_notify(message, recipient, given.decode()) for recipient in message["recipients"]))
+        # Somebody else's record, whatever it is, must not hold up the others.
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             _log.exception("Message not understood", event="message_refused", offset=record.offset())
 
 
@@ -118,10 +120,18 @@ class _Worker:
         return [first, *self._consumer.consume(_AT_ONCE - 1, 0)] if first is not None else []
 
 
+def _end_with(task: "asyncio.Task[None]") -> None:
+    """End the process with its worker: it would answer that it is well, and tell nobody of anything."""
+    if not task.cancelled() and (error := task.exception()):
+        _log.fatal("No more notifications", event="worker", error=error)
+        signal.raise_signal(signal.SIGTERM)
+
+
 @asynccontextmanager
 async def _working(_: FastAPI) -> AsyncIterator[None]:
     worker = _Worker(os.environ["KAFKA"], os.environ.get("MESSAGE_TOPIC", "chat.messages"))
     task = asyncio.create_task(worker.run())
+    task.add_done_callback(_end_with)
     yield
     worker.end()
     await task

@@ -31,7 +31,7 @@ class Work:
 
     Attributes:
         under_way: requests that are being served.
-        published: messages that went to Kafka.
+        published: messages that went to Kafka, or are on their way.
         consumed: messages from Kafka that have been handled, and all that they led to.
     """
 

@@ -94,9 +94,12 @@ class _Traffic:
                     await asyncio.sleep(max(0.0, due_s - time.monotonic()))
                     await journey.go(self, visitor)
 
-            async with asyncio.TaskGroup() as group:
-                for _ in range(at_once):
-                    group.create_task(travel())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(at_once):
+                        group.create_task(travel())
+            except ExceptionGroup as errors:  # what made the others end comes first
+                raise errors.exceptions[0] from None
         self._report.events = +self._report.events
         self._report.ended_ns = time.time_ns()
         return self._report

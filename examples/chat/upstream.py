@@ -17,7 +17,8 @@ from servicelog import propagate
 
 _ATTEMPTS: Final = 3
 _PAUSE_S: Final = 0.05
-# Asked twice, these do what they do once. What was refused was not done: that is repeated, whatever it is.
+# Asked twice, these do what they do once. What was refused was not done: that is repeated, whatever it is. What broke
+# off may have been done.
 _REPEATABLE: Final = frozenset({"GET", "PUT"})
 _SECONDS: Final = 1_000
 
@@ -76,8 +77,10 @@ class Upstreams:
                 reason = "status" if answer.is_server_error else None
             except httpx.TimeoutException:
                 reason = "timeout"
-            except httpx.TransportError:
+            except httpx.ConnectError:
                 reason = "refused"
+            except httpx.TransportError:
+                reason = "broken"
             (_log.warn if reason else _log.info)(
                 "Upstream called",
                 event="upstream_call",

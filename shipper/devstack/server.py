@@ -140,8 +140,8 @@ class Server(ABC):
 
         Raises: ServerFailedError with the end of the log, if it ends or does not answer within `ready_timeout_s`.
         """
-        self.launch()
         try:
+            self.launch()
             self._wait_ready()
         except BaseException:
             self.kill()

@@ -173,13 +173,12 @@ class Forecast:
             return
         if look.low_watermark > look.committed:
             yield Loss(0.0, Bound.RETENTION_MS if retention.size_bytes is None else Bound.RETENTION_BYTES)
-        next_ms = look.oldest_timestamp_ms if look.oldest_timestamp_ms >= 0 else look.last_settled_timestamp_ms
         passed_s = samples[-1].at_s - samples[0].at_s
-        if next_ms < 0 or passed_s < _WINDOW_MIN_S:
+        if look.next_timestamp_ms < 0 or passed_s < _WINDOW_MIN_S:
             return
         backlog = Backlog(
             look.lag_records,
-            max(0, now_ms - next_ms) / 1000,
+            max(0, now_ms - look.next_timestamp_ms) / 1000,
             (samples[-1].committed - samples[0].committed) / passed_s,
             (samples[-1].high_watermark - samples[0].high_watermark) / passed_s,
         )

@@ -112,7 +112,10 @@ METRICS = (
         "shipper_partition_lag_records", "gauge", _PARTITION, "Records between the committed offset and the end."
     ),
     Described(
-        "shipper_partition_lag_seconds", "gauge", _PARTITION, "Age of the last settled record; 0 where there is no lag."
+        "shipper_partition_lag_seconds",
+        "gauge",
+        _PARTITION,
+        "Age of the oldest record not settled yet; 0 where there is no lag.",
     ),
     Described(
         "shipper_partition_paused", "gauge", _PARTITION, "1 while fetching is paused: a bound on memory, or Loki."

@@ -44,6 +44,11 @@ class PartitionLook:
         return max(0, self.high_watermark - self.committed)
 
     @property
+    def next_timestamp_ms(self) -> int:
+        """Kafka's timestamp of the next record to be settled: while none is taken, of the last settled; -1 for none."""
+        return self.oldest_timestamp_ms if self.oldest_timestamp_ms >= 0 else self.last_settled_timestamp_ms
+
+    @property
     def records_to_go(self) -> int:
         """Records that this run still has to settle: the lag, up to the target where there is one."""
         end = self.high_watermark if self.target < 0 else min(self.high_watermark, self.target)

@@ -135,12 +135,15 @@ class Look:
 
 
 def lag_seconds(partition: PartitionLook, now_ms: int) -> float | None:
-    """Return the age of the last settled record where there is lag, 0 where there is none, None while unknown."""
+    """Return the age of the oldest record to be settled where there is lag, 0 where there is none, None while unknown.
+
+    While none is taken that could be looked at, it is the age of the last settled one.
+    """
     if partition.lag_records == 0:
         return 0.0
-    if partition.lag_records is None or partition.last_settled_timestamp_ms < 0:
+    if partition.lag_records is None or partition.next_timestamp_ms < 0:
         return None
-    return max(0, now_ms - partition.last_settled_timestamp_ms) / 1000
+    return max(0, now_ms - partition.next_timestamp_ms) / 1000
 
 
 def heartbeat_age_s(row: RowSnapshot, now_ns: int) -> float | None:

@@ -46,7 +46,7 @@ def test_the_gateway_in_nestjs_stands_in_for_the_one_in_python(
     told = Counter(
         Event(record["service"], record["event"], record.get("outcome"), record.get("reason"))
         for record in records
-        if record.get("event") not in (None, "exception", "performance")  # these two are NestJS's alone
+        if record.get("event") not in (None, "performance")  # this one is NestJS's alone
     )
     assert told == report.events
     accesses = [one for one in records if one["service"] == GATEWAY and one.get("context") == "access"]
@@ -56,6 +56,8 @@ def test_the_gateway_in_nestjs_stands_in_for_the_one_in_python(
     assert answered == Counter(
         {(method, route or "", status): n for (method, route, status), n in report.answered().items()}
     )
+    answers = Counter(one["status"] for one in records if one["service"] == GATEWAY and "status" in one)
+    assert answers == Counter(one.status for one in report.requests)
     upstreams = [one["metadata"] for one in records if one.get("event") == "upstream_call"]
     assert {"upstream", "upstreamRoute", "attempt"} <= set.intersection(*(set(one) for one in upstreams))
 

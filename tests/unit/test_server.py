@@ -2,15 +2,16 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
-from shipper.devstack.server import Server
+from shipper.devstack.server import Server, spawn_leashed
 
 
 class Sleeping(Server):
@@ -28,6 +29,22 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_just_after_a_server_was_started_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        process = spawn_leashed(command, log=log, env=env)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    server = Sleeping(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("shipper.devstack.server.spawn_leashed", spawn)
+        with pytest.raises(KeyboardInterrupt):
+            server.start()
+    assert server.pid
+    assert not server.running
 
 
 @pytest.mark.usefixtures("ctrl_c")

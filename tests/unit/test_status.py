@@ -141,6 +141,17 @@ def test_lag_in_seconds_is_0_without_lag_and_unknown_without_a_timestamp(counter
     assert [(p["lag_records"], p["lag_seconds"]) for p in partitions] == [(0, 0.0), (1, None), (None, None), (1, 0.0)]
 
 
+def test_lag_in_seconds_is_the_age_of_what_waits_however_long_nothing_came_before(counters: Counters) -> None:
+    row = counters.row(0)
+    hours_ago = NOW_MS - 7_200_000
+    for partition, oldest_ms in enumerate((NOW_MS - 800, hours_ago - 5_000, -1)):
+        row.partition(0, partition).set(
+            committed=4, high_watermark=5, last_settled_timestamp_ms=hours_ago, oldest_timestamp_ms=oldest_ms
+        )
+    partitions = describe(look_at(counters), Rates(), version="", started_ms=0)["partitions"]
+    assert [p["lag_seconds"] for p in partitions] == [0.8, 7_205.0, 7_200.0]
+
+
 def test_a_partition_is_shown_once_with_the_worker_that_has_it_now(counters: Counters) -> None:
     for partition in (0, 1):
         counters.row(0).partition(0, partition).set(committed=1, high_watermark=9)

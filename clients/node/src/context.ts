@@ -15,6 +15,13 @@ interface Work {
   fields: Fields;
   /** Errors whose stack was written already. */
   readonly told: WeakSet<Error>;
+  readonly ending?: Ending | undefined;
+}
+
+/** How a request ends: whether its access line is written already, and the exception that this is to tell. */
+export interface Ending {
+  isTold: boolean;
+  thrown?: { readonly exception: unknown };
 }
 
 const ID = /^[A-Za-z0-9_.:/+=@-]{1,128}$/;
@@ -37,13 +44,21 @@ export function bind(fields: Fields): void {
 
 /** Run a function with fields that are bound for it, and for all that it begins. */
 export function bound<Result>(fields: Fields, run: () => Result): Result {
-  const told = storage.getStore()?.told ?? new WeakSet();
-  return storage.run({ fields: merged(current(), fields), told }, run);
+  const { told = new WeakSet(), ending } = storage.getStore() ?? {};
+  return storage.run({ fields: merged(current(), fields), told, ending }, run);
 }
 
 /** Run a function with these fields alone: a new request. */
-export function only<Result>(fields: Fields, run: () => Result): Result {
-  return storage.run({ fields: merged(fields), told: new WeakSet() }, run);
+export function only<Result>(fields: Fields, run: () => Result, ending?: Ending): Result {
+  return storage.run({ fields: merged(fields), told: new WeakSet(), ending }, run);
+}
+
+/** Leave an exception to the access line of the request at hand; false where none will come, or has one already. */
+export function leftToAccessLine(exception: unknown): boolean {
+  const ending = storage.getStore()?.ending;
+  if (ending === undefined || ending.isTold || ending.thrown !== undefined) return false;
+  ending.thrown = { exception };
+  return true;
 }
 
 /** Whether an error is told for the first time in this request; without a request it always is. */
@@ -54,9 +69,10 @@ export function isFirstTold(error: Error): boolean {
   return true;
 }
 
-/** Whether an error was told in this request. */
+/** Whether an error was told in this request, or will be by its access line. */
 export function wasTold(error: Error): boolean {
-  return storage.getStore()?.told.has(error) ?? false;
+  const { told, ending } = storage.getStore() ?? {};
+  return (told?.has(error) ?? false) || ending?.thrown?.exception === error;
 }
 
 /** A UUIDv7 (RFC 9562): sorts by time. */

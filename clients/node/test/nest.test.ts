@@ -1,5 +1,5 @@
 import "reflect-metadata";
-import { createServer, request, type Server } from "node:http";
+import { createServer, request, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import {
   BadRequestException,
@@ -11,13 +11,15 @@ import {
   Logger,
   Module,
   Param,
+  Res,
 } from "@nestjs/common";
 import { NestFactory } from "@nestjs/core";
+import { ExecutionContextHost } from "@nestjs/core/helpers/execution-context-host.js";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { bind, propagation } from "../src/context.js";
 import { Core, use } from "../src/core.js";
 import { getLogger } from "../src/logger.js";
-import { LoggerModule, NestLogger, PerformanceInterceptor } from "../src/nest/index.js";
+import { ExceptionFilter, LoggerModule, NestLogger, PerformanceInterceptor } from "../src/nest/index.js";
 import { FakeLink, settings, until, type Written } from "./parts.js";
 
 const UUID7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -59,11 +61,28 @@ class RoomsController {
     throw new Broken("it broke", { cause: new TypeError("deep down") });
   }
 
+  @Get(":room/late")
+  async late(): Promise<never> {
+    await new Promise<void>((resolve) => held.push(resolve));
+    throw new Broken("nobody waits for it");
+  }
+
+  @Get(":room/midway")
+  midway(@Res({ passthrough: true }) response: ServerResponse): never {
+    response.write("[");
+    throw new Broken("too late for a status");
+  }
+
   @Get(":room/caught")
   caught(): never {
     const error = new Broken("known already");
     getLogger("Rooms").error("Caught", { error });
     throw error;
+  }
+
+  @Get(":room/foreign")
+  foreign(): never {
+    throw Object.assign(new Broken("too much"), { statusCode: 413 });
   }
 
   @Get(":room/bad")
@@ -170,36 +189,78 @@ describe("the NestJS module", () => {
     }
   });
 
-  it("tells an exception once, with stack, causes and context", async () => {
+  it("tells an exception once, in the access line, with stack, causes and context", async () => {
     const { id, status } = await get("/rooms/a/broken");
     expect(status).toBe(500);
-    const records = await recordsOf(id);
-    const [told, ...others] = records.filter(({ error }) => error !== undefined);
+    const [told, ...others] = await recordsOf(id);
     expect(others).toEqual([]);
-    expect(told).toMatchObject({ level: "error", message: "it broke", method: "GET", route: "/rooms/:room/broken" });
+    expect(told).toMatchObject({
+      level: "error",
+      message: "GET /rooms/:room/broken 500",
+      context: "access",
+      status: 500,
+    });
     expect(told?.error).toMatchObject({ type: "Broken", message: "it broke", causes: [{ type: "TypeError" }] });
     expect((told?.error as Written).stack).toContain("RoomsController");
-    expect(records.map(({ context }) => context)).toEqual(["exceptions", "access"]);
-    expect(records.at(-1)).toMatchObject({ level: "error", status: 500 });
+  });
+
+  it("tells an exception with a status of its own at that status's level, once", async () => {
+    const { id, status } = await get("/rooms/a/foreign");
+    expect(status).toBe(413);
+    expect(await recordsOf(id)).toMatchObject([{ level: "warn", status: 413, error: { type: "Broken" } }]);
+    expect(link.records.filter(({ level }) => level === "error")).toEqual([]);
+  });
+
+  it("tells an exception behind the first bytes of an answer as an error, whatever the status", async () => {
+    await fetch(`${url}/rooms/quiet/midway`, { headers: { "x-request-id": "midway" } });
+    const records = await recordsOf("midway");
+    expect(records).toMatchObject([{ level: "error", context: "access", status: 200, error: { type: "Broken" } }]);
+  });
+
+  it("tells an exception by itself where no access line tells it", async () => {
+    const told = (): Written[] => link.records.filter(({ event }) => event === "exception");
+    const call = request(`${url}/rooms/a/late`, { headers: { "x-request-id": "late" } });
+    call.on("error", () => undefined);
+    call.end();
+    await until(() => held.length > 0, "the request");
+    call.destroy();
+    await recordsOf("late");
+    held.pop()?.();
+    await until(() => told().length === 1, "an exception when the client is gone");
+    expect(told()[0]).toMatchObject({ level: "error", requestId: "late", error: { message: "nobody waits for it" } });
+
+    const host = new ExecutionContextHost([]);
+    host.setType("rpc");
+    const mistake = new Broken("in a message");
+    expect(() => new ExceptionFilter().catch(mistake, host)).toThrow(mistake);
+    await until(() => told().length === 2, "an exception of a message");
+    expect(told()[1]).toMatchObject({ level: "error", context: "exceptions", error: { message: "in a message" } });
+
+    use(new Core(settings({ levels: { access: "fatal" } }), link));
+    const { id } = await get("/rooms/a/broken");
+    await until(() => told().length === 3, "an exception without access lines");
+    expect(told()[2]).toMatchObject({ level: "error", requestId: id, status: 500, error: { message: "it broke" } });
   });
 
   it("writes the stack of an error once, where the service told it before", async () => {
     const { id } = await get("/rooms/a/caught");
     const stacks = (await recordsOf(id)).map(({ error }) => (error as Written | undefined)?.stack !== undefined);
-    expect(stacks).toEqual([true, false, false]);
+    expect(stacks).toEqual([true, false]);
   });
 
   it("answers as Nest does, and tells what the client did wrong without a stack", async () => {
     const { id, status, body } = await get("/rooms/a/bad?token=abcdef");
     expect([status, body.message]).toEqual([400, "no such thing"]);
     const records = await recordsOf(id);
-    expect(records).toHaveLength(2);
+    expect(records).toHaveLength(1);
     expect(records[0]).toMatchObject({ level: "warn", reason: "BadRequestException", status: 400 });
+    expect(records[0]?.metadata).toMatchObject({ detail: "no such thing" });
     expect(records[0]).not.toHaveProperty("error");
     const unknown = await get("/nowhere?token=abcdef");
     expect(unknown.status).toBe(404);
-    expect((await recordsOf(unknown.id)).at(-1)).toMatchObject({ level: "warn", metadata: { path: "/nowhere" } });
-    expect(link.taken.join("")).not.toContain("abcdef");
+    const lost = await recordsOf(unknown.id);
+    expect(lost).toMatchObject([{ level: "warn", reason: "NotFoundException", metadata: { path: "/nowhere" } }]);
+    expect(link.taken.join("")).not.toContain("token");
   });
 
   it("tells of a client that went away", async () => {

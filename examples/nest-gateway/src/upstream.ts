@@ -8,7 +8,8 @@ import { getLogger, propagation } from "servicelog";
 const TIMEOUT_MS = Number(process.env.UPSTREAM_TIMEOUT_S ?? 2) * 1_000;
 const ATTEMPTS = 3;
 const PAUSE_MS = 50;
-// Asked twice, these do what they do once. What was refused was not done: that is repeated, whatever it is.
+// Asked twice, these do what they do once. What was refused was not done: that is repeated, whatever it is. What broke
+// off may have been done.
 const REPEATABLE: ReadonlySet<string> = new Set(["GET", "PUT"]);
 // What of the caller's headers goes on: who asks, from where, and which mistakes are to be tried.
 const HANDED_ON = ["authorization", "x-forwarded-for", "x-fault"] as const;
@@ -65,7 +66,7 @@ export class Upstream {
 interface Answered {
   status?: number;
   content?: unknown;
-  reason?: "timeout" | "refused" | "status";
+  reason?: "timeout" | "refused" | "broken" | "status";
 }
 
 async function ask({ upstream, method, route, path, query, body, headers }: Call, attempt: number): Promise<Answered> {
@@ -88,8 +89,14 @@ async function ask({ upstream, method, route, path, query, body, headers }: Call
     const content = await response.json();
     return { status: response.status, content, ...(response.status >= 500 && { reason: "status" as const }) };
   } catch (error) {
-    return { reason: error instanceof Error && error.name === "TimeoutError" ? "timeout" : "refused" };
+    return { reason: reasonOf(error) };
   }
+}
+
+function reasonOf(error: unknown): "timeout" | "refused" | "broken" {
+  if (!(error instanceof Error)) return "broken";
+  if (error.name === "TimeoutError") return "timeout";
+  return (error.cause as { code?: unknown } | undefined)?.code === "ECONNREFUSED" ? "refused" : "broken";
 }
 
 function address(upstream: string): string {

@@ -134,7 +134,6 @@ describe.runIf(BOOTSTRAP)("the gateway in NestJS", () => {
     ]);
     expect(ofId(refusedId)).toEqual([
       ["Upstream", "auth"],
-      ["exceptions", 401],
       ["access", 401],
     ]);
     expect(written.find(({ requestId, context }) => requestId === sentId && context === "access")).toMatchObject({
