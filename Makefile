@@ -90,7 +90,7 @@ parts-if-possible: install-dev
 
 .PHONY: test
 test: parts-if-possible ## runs the whole suite against the real servers
-	@$(BIN)/pytest -n 2 --dist worksteal --durations=5 $(ARGS)
+	@$(BIN)/pytest -n 3 --dist worksteal --durations=5 $(ARGS)
 
 .PHONY: test-node
 test-node: parts-if-possible ## runs the tests of clients/node and examples/nest-gateway, which `make test` runs too
