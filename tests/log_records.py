@@ -52,4 +52,6 @@ def bad_input(now_ns: int) -> Iterator[Entry]:
         yield Entry({"level": "error"}, at_ns, '{"context":"access","status":500,"durationMs":9000}')
         yield record("chat-service", "loud", at_ns, context="access", status="five hundred", durationMs="slow")
         yield record("chat-service", "error", at_ns, context="access", status=None, durationMs=None)
+        for text in ("NaN", "Infinity"):  # numbers to Loki
+            yield record("chat-service", "error", at_ns, context="access", status=text, durationMs=text)
         yield record("auth-service", "warn", at_ns, event=["login"], outcome={"failure": True}, metadata="login")
