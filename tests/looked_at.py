@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +96,11 @@ class Driven:
         return {_key(it.labels): it.values[0][1] for it in series}
 
     def over_all(self, uid: str, panel: str) -> dict[Any, float]:
-        """What a curve, or a history, says of the whole range taken as one step, by its keys."""
-        end_s = self.window.end_s
-        series = self.servers.ask(find(uid, panel), Window(end_s, end_s, self.window.range_s))
+        """What a curve, or a history, says of the whole range taken as one step, by its keys.
+
+        Asked as an instant query: Loki moves the ends of a range to whole steps, and this step is as long as the range.
+        """
+        series = self.servers.ask(replace(find(uid, panel), instant=True), self.window)
         return {_key(it.labels): it.values[0][1] for it in series}
 
     def summed(self, uid: str, panel: str, ref: str = "A") -> dict[Any, float]:
