@@ -81,8 +81,8 @@ def _now() -> list[Panel]:
         number(
             Told(
                 "Logs are behind by",
-                "Age of the newest line that the shipper has delivered, where it is the oldest; 0 when all is "
-                "delivered. Yellow from 30 s, red from 5 min.",
+                "Age of the oldest record that the shipper has not settled yet (delivered, left out or dead-lettered); "
+                "0 when all are. Yellow from 30 s, red from 5 min.",
                 "All numbers here are as old as this. The shipper's dashboard says whether Kafka, Loki or the shipper "
                 "is the cause.",
             ),

@@ -89,7 +89,7 @@ def _all_right() -> list[Panel]:
         number(
             Told(
                 "Behind by",
-                "Age of the last settled record, where it is the oldest. Yellow from 30 s, red from 5 min.",
+                "Age of the oldest record that is not settled yet; 0 when all are. Yellow from 30 s, red from 5 min.",
                 "As for the lag. One partition alone: see the table of partitions.",
             ),
             promql(f"max(shipper_partition_lag_seconds{{{OURS}}})"),
@@ -166,7 +166,8 @@ def _flow() -> list[Panel]:
         curve(
             Told(
                 "Freshness and lag in time",
-                "Age of the newest canary in Loki; age of the last settled record. The lines are 30 s and 5 min.",
+                "Age of the newest canary in Loki; age of the oldest record that is not settled yet. The lines are "
+                "30 s and 5 min.",
                 "They rise by a second per second: nothing arrives. They go up and down: too slow at peaks only.",
             ),
             [
