@@ -27,7 +27,7 @@ from shipper import config
 from shipper.loki.query import LokiReader, StreamEntry
 from shipper.records import Message as Record
 
-WAIT_S = 90.0
+WAIT_S = 180.0
 Found = TypeVar("Found")
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 _HOUR_NS = 3_600 * 10**9
