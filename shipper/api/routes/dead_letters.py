@@ -152,18 +152,21 @@ async def redrive_letters(request: Request, errand: Errand) -> Response:
     if errand.places:
         wanted = dataclasses.replace(wanted, places=frozenset(map(_place, errand.places)))
     settings, now_ms = _settings(request), time.time_ns() // _MS
+    note(request, asked=errand.model_dump(mode="json", by_alias=True, exclude_defaults=True), dryRun=errand.dry_run)
 
-    def work() -> tuple[redrive.Plan, redrive.Outcome]:
+    def look() -> tuple[redrive.Plan, redrive.Outcome]:
         planned = redrive.plan(settings, wanted, limit=errand.limit, now_ms=now_ms)
-        outcome = redrive.Outcome(redriven=planned.redriven, failed=list(planned.hindered))
-        if planned.letters and not errand.dry_run and not planned.missing:
-            redrive.carry_out(settings, planned, outcome)
-        return planned, outcome
+        return planned, redrive.Outcome(redriven=planned.redriven, failed=list(planned.hindered))
 
-    planned, outcome = await _in_thread(work)
+    planned, outcome = await _in_thread(look)
+    note(request, planned=len(planned.letters))
     if planned.missing:
         raise bad_parameter("places", f"there is no dead letter of {planned.missing[0]}", 404)
-    note(request, lines=outcome.put_back.total(), dryRun=errand.dry_run, planned=len(planned.letters))
+    if planned.letters and not errand.dry_run:
+        try:
+            await _in_thread(lambda: redrive.carry_out(settings, planned, outcome))
+        finally:
+            note(request, lines=outcome.put_back.total())
     return answer(request, letter_fields.of_redrive(planned, outcome, dry_run=errand.dry_run))
 
 

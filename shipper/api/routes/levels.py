@@ -18,7 +18,7 @@ from shipper.api.problems import Problem, bad_parameter
 from shipper.api.scope import may_change_service, may_see_service
 from shipper.api.tables import ConflictError, Stored, tables_of
 from shipper.api.versions import IfMatch, changed_meanwhile, expected_version, not_modified, tagged, wait_s
-from shipper.moments import duration_ns, moment_ns
+from shipper.moments import duration_ns, moment_ns, rfc3339
 
 router = APIRouter(tags=["Levels"])
 
@@ -234,6 +234,9 @@ async def _change(
     """Change the levels of a service, again where somebody else was quicker, unless the caller says what it must be."""
     may_change_service(request, who, service)
     note(request, service=service, change={name: one.level if one else None for name, one in wanted.items()})
+    for one in wanted.values():
+        if one:
+            note(request, until=rfc3339(one.until_ms * MS), why=one.why)
     stored: Stored = tables_of(request).levels
     for _ in range(_TRIES):
         now_ms = _now_ms()
