@@ -1,8 +1,13 @@
 """Who asks, and what they may see: what every call of the log API is made on behalf of."""
 
+import re
 from enum import IntEnum
+from typing import Final
 
 import msgspec
+
+TENANT: Final = re.compile(r"[A-Za-z0-9!._*'()-]{1,150}")
+"""What Loki takes as one tenant; `a|b` would be two."""
 
 
 class Role(IntEnum):
