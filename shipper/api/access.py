@@ -130,6 +130,7 @@ class AccessMiddleware:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         is_open = scope["type"] == "http" and path in self._access.open_paths
         if is_open or scope["type"] == "lifespan":
+            scope.setdefault("state", {})["is_open"] = is_open
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":  # no route of ours is a WebSocket
@@ -238,6 +239,14 @@ def require(role: Role) -> Callable[..., Awaitable[Principal]]:
 
 principal_of = require(Role.VIEWER)
 """Gives whoever may read logs."""
+
+
+async def unless_open(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None
+) -> None:
+    """Let in whoever may read logs, and everybody where the configuration makes the path public."""
+    if not getattr(request.state, "is_open", False):
+        await principal_of(request)
 
 
 def note(request: Request, **facts: object) -> None:

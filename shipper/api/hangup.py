@@ -1,7 +1,6 @@
 """Callers who hang up: what is read for them is ended, and with it what Loki does. What is written is finished."""
 
 import asyncio
-
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

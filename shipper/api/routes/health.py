@@ -1,10 +1,11 @@
 """`/healthz`, `/readyz`, `/metrics`: whether it lives, whether it can answer, and figures about it."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from shipper.api import metrics
+from shipper.api.access import unless_open
 from shipper.api.answers import answer
 from shipper.api.asking import service_of
 from shipper.api.problems import RETRY_AFTER_S, Problem
@@ -33,7 +34,7 @@ async def healthz(request: Request) -> Response:
     return answer(request, {"alive": True})
 
 
-@router.get("/readyz", summary="Whether it can answer", response_model=Ready)
+@router.get("/readyz", summary="Whether it can answer", response_model=Ready, dependencies=[Depends(unless_open)])
 async def readyz(request: Request) -> Response:
     """Whether Loki answers, and what is kept in Kafka is followed: 503 with the reason where it is not.
 
@@ -50,7 +51,7 @@ async def readyz(request: Request) -> Response:
     return answer(request, {"ready": True})
 
 
-@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+@router.get("/metrics", summary="Figures for Prometheus", response_class=Response, dependencies=[Depends(unless_open)])
 async def show_metrics(request: Request) -> Response:
     """Calls, their durations, lines, tails, exports and tables, in Prometheus' text format."""
     for each in _tables(request):
