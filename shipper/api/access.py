@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 from fastapi import Request, Security
@@ -25,6 +26,7 @@ OPEN_PATHS = frozenset({"/healthz"})
 """What is answered to everybody."""
 
 _CREDENTIAL_CHARS_MAX = 8_192
+_WRONG = 400
 _CHALLENGE = 'Bearer realm="shipper"'
 
 
@@ -59,6 +61,8 @@ class Visit:
         bytes_sent: of the answer's body.
         duration_s: from the first line to the last byte.
         facts: what the route has told of itself with `note`.
+        is_stream: whether the answer may last for hours; its beginning is audited too.
+        why_over: says why whoever asks may ask no longer; empty: they still may.
     """
 
     client: str
@@ -69,6 +73,8 @@ class Visit:
     bytes_sent: int = 0
     duration_s: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
+    is_stream: bool = False
+    why_over: Callable[[], Awaitable[str]] | None = None
 
 
 Limiter = Callable[[Principal], float]
@@ -119,6 +125,18 @@ class Access:
                 return await authenticator.principal(credential)
         raise CredentialError("the token is of no kind that is known here")
 
+    async def why_over(self, authorization: Sequence[str], principal: Principal) -> str:
+        """Say why somebody who was let in may stay no longer; empty: they may."""
+        if time.time() >= principal.expires_s:
+            return "the token has expired"
+        try:
+            found = await self.principal(authorization)
+        except CredentialError as error:
+            return str(error)
+        except NotReadyError:  # it was good, and is not over
+            return ""
+        return "" if found == principal else "what the token gives a right to has changed"
+
 
 class AccessMiddleware:
     """Lets nobody in who has not proved who they are, counts who comes, and has each visit written down."""
@@ -150,6 +168,10 @@ class AccessMiddleware:
                 visit.status = message["status"]
                 name = (propagate.REQUEST_ID.encode(), request_id.encode("latin-1"))
                 message = {**message, "headers": [*message.get("headers", ()), name]}
+                if visit.is_stream and visit.status < _WRONG:
+                    visit.facts["stream"] = "begins"
+                    self._access.audit(scope, visit)
+                    visit.facts["stream"] = "ends"
             else:
                 visit.bytes_sent += len(message.get("body", b""))
             await send(message)
@@ -171,12 +193,13 @@ class AccessMiddleware:
         given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
         try:
             visit.principal = await self._access.principal(given)
+            visit.why_over = partial(self._access.why_over, given, visit.principal)
         except CredentialError as error:
             visit.refusal = str(error)
             if wait_s := self._access.failures(visit.client):
                 return _Refusal(_too_many(wait_s), audited=False)
             challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
-            return _Refusal(_unauthenticated(str(error), challenge))
+            return _Refusal(unauthenticated(str(error), challenge))
         except NotReadyError as error:
             visit.refusal = str(error)
             retry = {"Retry-After": str(RETRY_AFTER_S)}
@@ -193,7 +216,8 @@ class _Refusal:
     audited: bool = True
 
 
-def _unauthenticated(detail: str, challenge: str = _CHALLENGE) -> Problem:
+def unauthenticated(detail: str, challenge: str = _CHALLENGE) -> Problem:
+    """Return the problem of somebody who has not proved who they are."""
     return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
@@ -212,7 +236,7 @@ def visit_of(request: Request) -> Visit:
     """Return what is known of a request so far. Raises Problem 401 if it did not come through the door."""
     visit = getattr(request.state, "visit", None)
     if not isinstance(visit, Visit):
-        raise _unauthenticated("nobody has looked who asks")
+        raise unauthenticated("nobody has looked who asks")
     return visit
 
 
@@ -224,7 +248,7 @@ def require(role: Role) -> Callable[..., Awaitable[Principal]]:
     ) -> Principal:
         principal = visit_of(request).principal
         if principal is None:
-            raise _unauthenticated("nobody has proved who asks")
+            raise unauthenticated("nobody has proved who asks")
         if principal.role < role:
             raise Problem(
                 403,

@@ -93,6 +93,12 @@ class Asking(msgspec.Struct):
         """Tell the audit and the metrics what was read: `query`, `from`, `to`, `lines`."""
         self.visit.facts.update(facts)
 
+    async def check(self) -> None:
+        """Raise Problem 401 where whoever asks may ask no longer: a long answer calls it again and again."""
+        if self.visit.why_over and (why := await self.visit.why_over()):
+            self.note(over=why)
+            raise access.unauthenticated(why)
+
     def reader(self, *, patient: bool = False) -> AsyncLokiReader:
         """Return the reader of the caller's tenant; `patient`: it tries for a minute, as a long stream should."""
         return AsyncLokiReader(

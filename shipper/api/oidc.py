@@ -6,6 +6,7 @@ twice a minute at most, whatever is sent.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +126,7 @@ def principal(claims: Mapping[str, Any], settings: ApiOidc) -> Principal:
         environments=_bound(claims, settings.environments_claim),
         tenant=tenant,
         token=f"{settings.issuer}#{claims['sub']}",
+        expires_s=float(claims.get("exp", math.inf)) + _LEEWAY_S,
     )
 
 

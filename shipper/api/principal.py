@@ -1,5 +1,6 @@
 """Who asks, and what they may see: what every call of the log API is made on behalf of."""
 
+import math
 import re
 from enum import IntEnum
 from typing import Final
@@ -32,6 +33,7 @@ class Principal(msgspec.Struct, frozen=True):
         environments: the environments whose logs they may see; None: of all.
         tenant: Loki's tenant that they are bound to; empty: the one of the configuration.
         token: what rate limits count by: the prefix of a token, or issuer and subject of a JWT.
+        expires_s: from when on the credential is worth nothing, in seconds since the epoch.
     """
 
     name: str
@@ -40,3 +42,4 @@ class Principal(msgspec.Struct, frozen=True):
     environments: frozenset[str] | None = None
     tenant: str = ""
     token: str = ""
+    expires_s: float = math.inf

@@ -134,6 +134,7 @@ def principal(prefix: str, token: Token) -> Principal:
         environments=None if token.environments is None else frozenset(token.environments),
         tenant=token.tenant,
         token=prefix,
+        expires_s=token.expires_ms / _MS,
     )
 
 
