@@ -43,3 +43,8 @@ class Principal(msgspec.Struct, frozen=True):
     tenant: str = ""
     token: str = ""
     expires_s: float = math.inf
+
+    @property
+    def identity(self) -> str:
+        """What things of theirs are owned by: no name that a JWT chooses is that of a token, or of another's JWT."""
+        return f"jwt:{self.token}" if "#" in self.token else f"token:{self.name}"
