@@ -77,8 +77,8 @@ class Visit:
     why_over: Callable[[], Awaitable[str]] | None = None
 
 
-Limiter = Callable[[Principal], float]
-"""Counts a request; returns the seconds to wait before the next one is permitted, 0 if this one is."""
+Limiter = Callable[[Principal, str], float]
+"""Counts a request, by who asks and the client's address; the seconds until the next is permitted, 0 if this one is."""
 
 Failures = Callable[[str], float]
 """Counts a credential that failed, by the client's address; the seconds to wait, 0 if it may be told and audited."""
@@ -94,13 +94,15 @@ class Access:
     Attributes:
         authenticators: asked in order; the first that takes a credential decides.
         limit: the rate limit of a principal.
+        refusals: the rate limit of telling the audit that `limit` refused somebody.
         failures: the rate limit of failures.
         audit: is told of each visit but those of open paths.
         open_paths: what is answered to everybody.
     """
 
     authenticators: Sequence[Authenticator]
-    limit: Limiter = lambda _: 0.0
+    limit: Limiter = lambda _who, _client: 0.0
+    refusals: Limiter = lambda _who, _client: 0.0
     failures: Failures = lambda _: 0.0
     audit: Audit = lambda _scope, _visit: None
     open_paths: frozenset[str] = OPEN_PATHS
@@ -203,10 +205,11 @@ class AccessMiddleware:
         except NotReadyError as error:
             visit.refusal = str(error)
             retry = {"Retry-After": str(RETRY_AFTER_S)}
-            return _Refusal(Problem(503, "not-ready", str(error), headers=retry))
-        if wait_s := self._access.limit(visit.principal):
+            audited = not self._access.failures(visit.client)
+            return _Refusal(Problem(503, "not-ready", str(error), headers=retry), audited=audited)
+        if wait_s := self._access.limit(visit.principal, visit.client):
             visit.refusal = "rate limit"
-            return _Refusal(_too_many(wait_s))
+            return _Refusal(_too_many(wait_s), audited=not self._access.refusals(visit.principal, visit.client))
         return None
 
 
