@@ -13,10 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
 from shipper.api import parquet
+from shipper.api.access import principal_of
 from shipper.api.asking import Asked, Asking, service_of
 from shipper.api.cursors import Position
 from shipper.api.entries import parse_id, shown
 from shipper.api.filters import Filters
+from shipper.api.principal import Principal
 from shipper.api.problems import Problem, bad_parameter
 from shipper.api.scope import LEVEL, SERVICE
 from shipper.api.vocabulary import check_services
@@ -33,12 +35,12 @@ _CSV_HEAD = ("id", "timestamp", "service", "level", "request_id", "line", "label
 Pages = AsyncIterator[list[Numbered]]
 
 
-async def _place(request: Request) -> AsyncIterator[None]:
+async def _place(request: Request, who: Annotated[Principal, Depends(principal_of)]) -> AsyncIterator[None]:
     """Hold the places that the answer needs until it is complete: a dependency."""
     service = service_of(request)
-    async with service.streams.place():
+    async with service.streams.place(who.identity):
         if request.query_params.get("format") == "parquet":
-            async with service.files.place():
+            async with service.files.place(who.identity):
                 yield
         else:
             yield

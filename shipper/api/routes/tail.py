@@ -12,10 +12,12 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
 from shipper.api import metrics
+from shipper.api.access import principal_of
 from shipper.api.asking import Asked, Asking, service_of
 from shipper.api.entries import parse_id, shown
 from shipper.api.filters import Filters, Moment
 from shipper.api.following import Following, Happening, Missed
+from shipper.api.principal import Principal
 from shipper.api.problems import Problem, bad_parameter
 from shipper.moments import rfc3339
 
@@ -40,9 +42,9 @@ class TailAsked(Filters):
     to: None = Field(None, description="A tail has no end.")
 
 
-async def _place(request: Request) -> AsyncIterator[None]:
+async def _place(request: Request, who: Annotated[Principal, Depends(principal_of)]) -> AsyncIterator[None]:
     """Hold a place until the answer is complete: a dependency."""
-    async with service_of(request).streams.place():
+    async with service_of(request).streams.place(who.identity):
         yield
 
 
