@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 from fastapi import Request, Security
@@ -25,6 +26,7 @@ OPEN_PATHS = frozenset({"/healthz"})
 """What is answered to everybody."""
 
 _CREDENTIAL_CHARS_MAX = 8_192
+_WRONG = 400
 _CHALLENGE = 'Bearer realm="shipper"'
 
 
@@ -59,6 +61,8 @@ class Visit:
         bytes_sent: of the answer's body.
         duration_s: from the first line to the last byte.
         facts: what the route has told of itself with `note`.
+        is_stream: whether the answer may last for hours; its beginning is audited too.
+        why_over: says why whoever asks may ask no longer; empty: they still may.
     """
 
     client: str
@@ -69,10 +73,12 @@ class Visit:
     bytes_sent: int = 0
     duration_s: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
+    is_stream: bool = False
+    why_over: Callable[[], Awaitable[str]] | None = None
 
 
-Limiter = Callable[[Principal], float]
-"""Counts a request; returns the seconds to wait before the next one is permitted, 0 if this one is."""
+Limiter = Callable[[Principal, str], float]
+"""Counts a request, by who asks and the client's address; the seconds until the next is permitted, 0 if this one is."""
 
 Failures = Callable[[str], float]
 """Counts a credential that failed, by the client's address; the seconds to wait, 0 if it may be told and audited."""
@@ -88,13 +94,15 @@ class Access:
     Attributes:
         authenticators: asked in order; the first that takes a credential decides.
         limit: the rate limit of a principal.
+        refusals: the rate limit of telling the audit that `limit` refused somebody.
         failures: the rate limit of failures.
         audit: is told of each visit but those of open paths.
         open_paths: what is answered to everybody.
     """
 
     authenticators: Sequence[Authenticator]
-    limit: Limiter = lambda _: 0.0
+    limit: Limiter = lambda _who, _client: 0.0
+    refusals: Limiter = lambda _who, _client: 0.0
     failures: Failures = lambda _: 0.0
     audit: Audit = lambda _scope, _visit: None
     open_paths: frozenset[str] = OPEN_PATHS
@@ -119,6 +127,18 @@ class Access:
                 return await authenticator.principal(credential)
         raise CredentialError("the token is of no kind that is known here")
 
+    async def why_over(self, authorization: Sequence[str], principal: Principal) -> str:
+        """Say why somebody who was let in may stay no longer; empty: they may."""
+        if time.time() >= principal.expires_s:
+            return "the token has expired"
+        try:
+            found = await self.principal(authorization)
+        except CredentialError as error:
+            return str(error)
+        except NotReadyError:  # it was good, and is not over
+            return ""
+        return "" if found == principal else "what the token gives a right to has changed"
+
 
 class AccessMiddleware:
     """Lets nobody in who has not proved who they are, counts who comes, and has each visit written down."""
@@ -130,6 +150,7 @@ class AccessMiddleware:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         is_open = scope["type"] == "http" and path in self._access.open_paths
         if is_open or scope["type"] == "lifespan":
+            scope.setdefault("state", {})["is_open"] = is_open
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":  # no route of ours is a WebSocket
@@ -149,6 +170,10 @@ class AccessMiddleware:
                 visit.status = message["status"]
                 name = (propagate.REQUEST_ID.encode(), request_id.encode("latin-1"))
                 message = {**message, "headers": [*message.get("headers", ()), name]}
+                if visit.is_stream and visit.status < _WRONG:
+                    visit.facts["stream"] = "begins"
+                    self._access.audit(scope, visit)
+                    visit.facts["stream"] = "ends"
             else:
                 visit.bytes_sent += len(message.get("body", b""))
             await send(message)
@@ -170,19 +195,21 @@ class AccessMiddleware:
         given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
         try:
             visit.principal = await self._access.principal(given)
+            visit.why_over = partial(self._access.why_over, given, visit.principal)
         except CredentialError as error:
             visit.refusal = str(error)
             if wait_s := self._access.failures(visit.client):
                 return _Refusal(_too_many(wait_s), audited=False)
             challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
-            return _Refusal(_unauthenticated(str(error), challenge))
+            return _Refusal(unauthenticated(str(error), challenge))
         except NotReadyError as error:
             visit.refusal = str(error)
             retry = {"Retry-After": str(RETRY_AFTER_S)}
-            return _Refusal(Problem(503, "not-ready", str(error), headers=retry))
-        if wait_s := self._access.limit(visit.principal):
+            audited = not self._access.failures(visit.client)
+            return _Refusal(Problem(503, "not-ready", str(error), headers=retry), audited=audited)
+        if wait_s := self._access.limit(visit.principal, visit.client):
             visit.refusal = "rate limit"
-            return _Refusal(_too_many(wait_s))
+            return _Refusal(_too_many(wait_s), audited=not self._access.refusals(visit.principal, visit.client))
         return None
 
 
@@ -192,7 +219,8 @@ class _Refusal:
     audited: bool = True
 
 
-def _unauthenticated(detail: str, challenge: str = _CHALLENGE) -> Problem:
+def unauthenticated(detail: str, challenge: str = _CHALLENGE) -> Problem:
+    """Return the problem of somebody who has not proved who they are."""
     return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
@@ -211,7 +239,7 @@ def visit_of(request: Request) -> Visit:
     """Return what is known of a request so far. Raises Problem 401 if it did not come through the door."""
     visit = getattr(request.state, "visit", None)
     if not isinstance(visit, Visit):
-        raise _unauthenticated("nobody has looked who asks")
+        raise unauthenticated("nobody has looked who asks")
     return visit
 
 
@@ -223,7 +251,7 @@ def require(role: Role) -> Callable[..., Awaitable[Principal]]:
     ) -> Principal:
         principal = visit_of(request).principal
         if principal is None:
-            raise _unauthenticated("nobody has proved who asks")
+            raise unauthenticated("nobody has proved who asks")
         if principal.role < role:
             raise Problem(
                 403,
@@ -238,6 +266,14 @@ def require(role: Role) -> Callable[..., Awaitable[Principal]]:
 
 principal_of = require(Role.VIEWER)
 """Gives whoever may read logs."""
+
+
+async def unless_open(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None
+) -> None:
+    """Let in whoever may read logs, and everybody where the configuration makes the path public."""
+    if not getattr(request.state, "is_open", False):
+        await principal_of(request)
 
 
 def note(request: Request, **facts: object) -> None:

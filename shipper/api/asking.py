@@ -3,6 +3,7 @@
 A route takes `Asked` and can read nothing but through it. Who asks was decided at the door (`access`).
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -19,6 +20,7 @@ from shipper.loki.async_reader import AsyncLokiReader
 from shipper.settings import Settings
 
 _PATIENCE_S = 60.0
+_OWN_MIN = 4  # places of one caller, however few there are
 
 
 class Places:
@@ -31,20 +33,24 @@ class Places:
     """
 
     def __init__(self, what: str, most: int, gauge: Gauge) -> None:
-        self._what, self._most, self._gauge, self._taken = what, most, gauge, 0
+        self._what, self._most, self._gauge = what, most, gauge
+        self._taken: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place; raises Problem where all are taken."""
-        if self._taken >= self._most:
-            detail = f"{self._taken} {self._what} are under way, and that is how many may be; try again in a moment"
-            raise Problem(503, "busy", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
-        self._taken += 1
+    async def place(self, who: str) -> AsyncIterator[None]:
+        """Hold a place for somebody; raises Problem where all are taken, or a quarter of them by themselves."""
+        total, own = self._taken.total(), self._taken[who]
+        if total >= self._most or own >= max(_OWN_MIN, self._most // 4):
+            detail = f"{total} {self._what} are under way, {own} of them yours, and that is how many may be"
+            raise Problem(503, "busy", f"{detail}; try again in a moment", headers={"Retry-After": str(RETRY_AFTER_S)})
+        self._taken[who] += 1
         self._gauge.inc()
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[who] -= 1
+            if not self._taken[who]:
+                del self._taken[who]
             self._gauge.dec()
 
 
@@ -92,6 +98,12 @@ class Asking(msgspec.Struct):
     def note(self, **facts: object) -> None:
         """Tell the audit and the metrics what was read: `query`, `from`, `to`, `lines`."""
         self.visit.facts.update(facts)
+
+    async def check(self) -> None:
+        """Raise Problem 401 where whoever asks may ask no longer: a long answer calls it again and again."""
+        if self.visit.why_over and (why := await self.visit.why_over()):
+            self.note(over=why)
+            raise access.unauthenticated(why)
 
     def reader(self, *, patient: bool = False) -> AsyncLokiReader:
         """Return the reader of the caller's tenant; `patient`: it tries for a minute, as a long stream should."""

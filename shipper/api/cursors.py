@@ -66,6 +66,6 @@ def _problem(reason: str) -> Problem:
 
 
 def _check(body: bytes, principal: Principal, asked: dict[str, Any]) -> bytes:
-    who = (principal.name, principal.tenant)
+    who = (principal.identity, principal.tenant)
     whole = msgspec.json.encode((who, sorted(asked.items())), order="deterministic")
     return hashlib.blake2b(whole + body, digest_size=_CHECK_BYTES).digest()

@@ -16,5 +16,9 @@ def entrance(api: Api, tables: Tables) -> Access:
     if api.oidc.issuer:
         authenticators.append(Oidc(api.oidc))
     return Access(
-        authenticators=authenticators, limit=rates.of_principal, failures=rates.of_failures, audit=audit.write
+        authenticators=authenticators,
+        limit=rates.of_principal,
+        refusals=rates.of_refusals,
+        failures=rates.of_failures,
+        audit=audit.write,
     )

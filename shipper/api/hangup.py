@@ -1,18 +1,25 @@
-"""Callers who hang up: what is done for them is ended, and with it what Loki does."""
+"""Callers who hang up: what is read for them is ended, and with it what Loki does. What is written is finished."""
 
 import asyncio
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_READING: Final = ("GET", "HEAD")
+_READING_POSTS: Final = frozenset({"/v1/logql"})
+
 
 class HangUp:
-    """Cancels a call whose caller has gone before the answer began; answers that have begun notice by themselves."""
+    """Cancels a call whose caller has gone before the answer began; answers that have begun notice by themselves.
+
+    A call that changes something goes on: Kafka may have taken it already, and the audit is to say what became of it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not _is_read(scope):
             await self._app(scope, receive, send)
             return
         received: asyncio.Queue[Message] = asyncio.Queue(1)
@@ -42,3 +49,7 @@ class HangUp:
         finally:
             listening.cancel()
             answering.cancel()
+
+
+def _is_read(scope: Scope) -> bool:
+    return scope["method"] in _READING or scope["path"].removeprefix(scope.get("root_path", "")) in _READING_POSTS

@@ -19,6 +19,12 @@ _LINES = Counter("log_api_lines", "Lines that were answered, by route.", ["route
 STREAMS = Gauge("log_api_streams", "Tails and exports that are under way.", registry=_REGISTRY)
 FILES = Gauge("log_api_parquet_files", "Parquet files that are being written.", registry=_REGISTRY)
 MISSED = Counter("log_api_tail_missed_lines", "Lines that slow readers of tails did not get.", registry=_REGISTRY)
+TABLE_BEHIND = Gauge(
+    "log_api_table_behind_seconds",
+    "So long ago a table was last seen to hold all that its topic has; up to 6 s is usual.",
+    ["topic"],
+    registry=_REGISTRY,
+)
 
 
 def render() -> bytes:

@@ -6,6 +6,7 @@ twice a minute at most, whatever is sent.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from jwt.exceptions import (
 )
 
 from shipper.api.access import CredentialError, NotReadyError
-from shipper.api.principal import Principal, Role
+from shipper.api.principal import TENANT, Principal, Role
 from shipper.logs import log
 from shipper.settings import ApiOidc
 
@@ -115,6 +116,8 @@ def principal(claims: Mapping[str, Any], settings: ApiOidc) -> Principal:
         found = _at(claims, settings.tenant_claim)
         if not isinstance(found, str) or not found:
             raise CredentialError(f"this JWT has no claim {settings.tenant_claim}, which is to name the tenant")
+        if not TENANT.fullmatch(found):
+            raise CredentialError(f"the claim {settings.tenant_claim} of this JWT is no name of one tenant")
         tenant = found
     return Principal(
         name[:_NAME_CHARS_MAX],
@@ -123,6 +126,7 @@ def principal(claims: Mapping[str, Any], settings: ApiOidc) -> Principal:
         environments=_bound(claims, settings.environments_claim),
         tenant=tenant,
         token=f"{settings.issuer}#{claims['sub']}",
+        expires_s=float(claims.get("exp", math.inf)) + _LEEWAY_S,
     )
 
 

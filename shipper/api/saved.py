@@ -25,7 +25,8 @@ class Saved(msgspec.Struct, frozen=True):
         parameters: of the call, each with its values; `{name}` in a value is a place.
         places: those that need not be filled in, with what they are then.
         title, about: for people.
-        owner: who saved it.
+        owner: the identity of who saved it.
+        by: their name, for people.
         tenant: of the owner; nobody of another one sees it.
         shared: whether others see it.
         at_ms: when it was saved, in milliseconds since the epoch.
@@ -38,6 +39,7 @@ class Saved(msgspec.Struct, frozen=True):
     title: str
     about: str
     owner: str
+    by: str
     tenant: str
     shared: bool
     at_ms: int
@@ -45,11 +47,11 @@ class Saved(msgspec.Struct, frozen=True):
 
     def is_seen_by(self, who: Principal) -> bool:
         """Say whether somebody sees it, and may run it, on their own behalf."""
-        return self.tenant == who.tenant and (self.shared or self.owner == who.name or who.role >= Role.ADMIN)
+        return self.tenant == who.tenant and (self.shared or self.owner == who.identity or who.role >= Role.ADMIN)
 
     def is_changed_by(self, who: Principal) -> bool:
         """Say whether somebody may change it."""
-        return self.tenant == who.tenant and (self.owner == who.name or who.role >= Role.ADMIN)
+        return self.tenant == who.tenant and (self.owner == who.identity or who.role >= Role.ADMIN)
 
     def names(self) -> set[str]:
         """Return the names of all places."""

@@ -28,13 +28,6 @@ def may_see_service(principal: Principal, service: str) -> bool:
     return principal.services is None or service in principal.services
 
 
-def may_change_service(request: Request, principal: Principal, service: str) -> None:
-    """Raise Problem 403 if what is set for this service is not theirs to change."""
-    if not may_see_service(principal, service):
-        raise Problem(403, "forbidden", f"this token is not for {service}")
-    of_installation(request, principal)
-
-
 def of_installation(request: Request, principal: Principal) -> None:
     """Raise Problem 403 to those who are bound to another environment or tenant than this installation's.
 
@@ -51,3 +44,10 @@ def of_installation(request: Request, principal: Principal) -> None:
         )
     if principal.tenant not in {"", settings.loki.tenant}:
         raise Problem(403, "forbidden", "this token is bound to another tenant than this installation's")
+
+
+def of_all(request: Request, principal: Principal) -> None:
+    """Raise Problem 403 to those who are bound to anything that this installation is more than, services too."""
+    of_installation(request, principal)
+    if principal.services is not None:
+        raise Problem(403, "forbidden", "this token is bound to services, and this is about all of them")

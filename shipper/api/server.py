@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from shipper.api import audit
 from shipper.api.app import make_app
+from shipper.api.connections import Prompt
 from shipper.api.entrance import entrance
 from shipper.api.tables import Tables
 from shipper.errors import CannotStartError
@@ -24,7 +25,7 @@ def config(app: FastAPI, api: Api) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         access_log=False,
-        http="h11",
+        http=Prompt,
         lifespan="on",
         limit_concurrency=_CONNECTIONS_MAX,
         log_config=None,

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from shipper.api.access import CredentialError
-from shipper.api.principal import Principal, Role
+from shipper.api.principal import TENANT, Principal, Role
+from shipper.errors import ShipperError
 from shipper.kafka.table import Row
 
 _FORM: Final = re.compile(r"shp_([0-9a-f]{10})_([A-Za-z0-9_-]{43})")
@@ -72,7 +73,9 @@ def mint(
     environments: list[str] | None = None,
     tenant: str = "",
 ) -> Minted:
-    """Make a token."""
+    """Make a token. Raises ShipperError for a tenant that Loki would not take as one."""
+    if tenant and not TENANT.fullmatch(tenant):
+        raise ShipperError(f"{tenant!r} is no tenant: give 1 to 150 of A-Z a-z 0-9 ! . _ * ' ( ) -")
     prefix = secrets.token_hex(5)
     token = f"shp_{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     kept = Token(name, int(role), _digest(token), now_ms, now_ms + valid_ms, services, environments, tenant)
@@ -131,6 +134,7 @@ def principal(prefix: str, token: Token) -> Principal:
         environments=None if token.environments is None else frozenset(token.environments),
         tenant=token.tenant,
         token=prefix,
+        expires_s=token.expires_ms / _MS,
     )
 
 

@@ -27,6 +27,7 @@ _QUEUE_BYTES = 4 * 1024 * 1024
 _READ_RECORDS, _READ_WAIT_S = 1_000, 0.2
 _ASK_AGAIN_S = 0.2
 _COMPLAIN_EVERY_S = 30.0
+_LOOK_EVERY_S, _LOOK_TIMEOUT_S = 5.0, 2.0
 _GONE = frozenset({"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"})
 
 
@@ -62,6 +63,8 @@ class Table:
         self._complaints = Complaints()
         self._rows: dict[str, Row] = {}
         self._position = -1
+        self._is_assigned = False
+        self._complete_at = self._looked_at = time.monotonic()
         self._moved = threading.Condition()
         self._listeners: list[Callable[[str], None]] = []
         self._stopping = threading.Event()
@@ -125,12 +128,15 @@ class Table:
             if not self._moved.wait_for(lambda: self._position >= position or self._stopping.is_set(), self.timeout_s):
                 raise self._failure(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - confluent_kafka has its names so
 
-    def is_reachable(self, timeout_s: float) -> bool:
-        """Ask Kafka for the topic's end; say whether it answered in time."""
-        try:
-            return not high_offsets(self._asker, [self._at], timeout_s).errors
-        except KafkaException:
-            return False
+    @property
+    def is_followed(self) -> bool:
+        """Say whether somebody still reads the topic."""
+        return self._thread.is_alive()
+
+    @property
+    def behind_s(self) -> float:
+        """So long ago, in seconds, it was last seen to hold all that is in the topic."""
+        return time.monotonic() - self._complete_at
 
     def _is_a_table(self) -> None:
         partitions = self._ask(lambda: partition_count(self._asker, self.topic, self.timeout_s))
@@ -157,20 +163,24 @@ class Table:
                 return ask()
             except KafkaException as failed:
                 error: KafkaError = failed.args[0]
-                if self._complaints.are_final or time.monotonic() > deadline:
+                if self._complaints.are_final or self._stopping.is_set() or time.monotonic() > deadline:
                     raise self._failure(error) from failed
                 time.sleep(_ASK_AGAIN_S)
 
     def _begin(self) -> None:
         self._consumer.assign(kafka_positions({self._at: self._ask(partial(self._offset, low_offsets))}))
+        self._is_assigned = True
 
     def _follow(self) -> None:
         told_at = -_COMPLAIN_EVERY_S
         while not self._stopping.is_set():
             try:
+                if not self._is_assigned:
+                    self._begin()
                 first = self._consumer.consume(1, _READ_WAIT_S)  # more than one would be waited for
                 self._take([*first, *self._consumer.consume(_READ_RECORDS, 0)] if first else [])
-            except (KafkaException, KafkaUnavailableError) as error:  # what it holds stays good, and it goes on trying
+                self._look()
+            except Exception as error:  # noqa: BLE001 - what it holds stays good, and it goes on trying, whatever it is
                 if time.monotonic() - told_at > _COMPLAIN_EVERY_S:
                     told_at = time.monotonic()
                     log(
@@ -178,23 +188,37 @@ class Table:
                     )
                 self._stopping.wait(_ASK_AGAIN_S)
 
+    def _look(self) -> None:
+        """See now and then whether all is read: a consumer that is cut off is as silent as one with nothing to read."""
+        if time.monotonic() - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        offsets, errors = high_offsets(self._asker, [self._at], _LOOK_TIMEOUT_S)
+        for error in errors.values():
+            raise KafkaException(error)
+        if self._position >= offsets[self._at]:
+            self._complete_at = time.monotonic()
+
     def _take(self, messages: list[KafkaMessage]) -> None:
+        """Take all of them, and tell of them, whatever is among them; an error is raised afterwards."""
         changed: list[str] = []
         position = self._position
+        failed: KafkaError | None = None
         for message in messages:
-            if error := message.error():
-                if error.name() == "_PARTITION_EOF":
-                    position = max(position, message.offset() or 0)
-                elif error.name() in _GONE:  # the topic was deleted and made again
-                    changed += self._rows
-                    self._rows.clear()
-                    self._begin()
-                else:
-                    raise KafkaException(error)
-                continue
-            record = cast("Message", message)
-            changed.append(self._apply(record))
-            position = record.offset() + 1
+            error = message.error()
+            if error is None:
+                record = cast("Message", message)
+                changed.append(self._apply(record))
+                position = record.offset() + 1
+            elif error.name() == "_PARTITION_EOF":
+                position = max(position, message.offset() or 0)
+            elif error.name() in _GONE:  # the topic was deleted and made again: it is read from its start
+                changed += self._rows
+                self._rows.clear()
+                position, self._is_assigned = -1, False
+                break
+            else:
+                failed = error
         if messages:
             with self._moved:
                 self._position = position
@@ -202,6 +226,8 @@ class Table:
         for key in changed:
             for listener in self._listeners:
                 listener(key)
+        if failed:
+            raise KafkaException(failed)
 
     def _apply(self, record: Message) -> str:
         key, value = (record.key() or b"").decode(errors="replace"), record.value()

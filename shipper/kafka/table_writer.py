@@ -49,29 +49,35 @@ class TableWriter:
     """
 
     def __init__(self, kafka: Kafka, table: Table, *, timeout_s: float = 15.0) -> None:
-        self._kafka, self._table, self._timeout_s = kafka, table, timeout_s
+        self._kafka, self._table, self.timeout_s = kafka, table, timeout_s
         self._lock = threading.Lock()
         self._producer: Producer | None = None
         self._complaints = Complaints()
 
-    def put(self, key: str, value: bytes | None, *, expected: str | None = ANY) -> Row | None:
+    def put(
+        self, key: str, value: bytes | None, *, expected: str | None = ANY, deadline: float | None = None
+    ) -> Row | None:
         """Write a row, or delete it, and return when it is confirmed and the table has read it.
 
         Args:
             key: of the row.
             value: None deletes it.
             expected: the version that the row must have, None that there must be none, or ANY.
+            deadline: on the monotonic clock, up to when it is tried; `timeout_s` from now by default.
 
         Returns: the row; None if it was deleted.
         Raises: ConflictError, and nothing was written; KafkaUnavailableError, and it may have been written or not.
         """
         version = uuid.uuid4().hex[:16]
-        deadline = time.monotonic() + self._timeout_s
+        if deadline is None:
+            deadline = time.monotonic() + self.timeout_s
         with self._lock:
+            if time.monotonic() > deadline:  # it waited for others all the time
+                raise self._failure(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its name there
             tried = False
             while True:
                 try:
-                    producer = self._producer or self._begin()
+                    producer = self._producer or self._begin(deadline)
                     row = self._table.get(key)
                     if tried and (row.version == version if row else value is None):
                         return row  # the answer to the commit was lost, and not the commit
@@ -86,8 +92,11 @@ class TableWriter:
                     if time.monotonic() > deadline:
                         raise self._failure(error) from failed
                     time.sleep(_AGAIN_S)
+                except KafkaUnavailableError:
+                    self._producer = None  # the table may be behind: the next write reads to the end before it decides
+                    raise
 
-    def _begin(self) -> Producer:
+    def _begin(self, deadline: float) -> Producer:
         silent = logging.getLogger(__name__)  # librdkafka writes of fencing at a level that cannot be turned off
         silent.addHandler(logging.NullHandler())
         silent.propagate = False
@@ -104,7 +113,7 @@ class TableWriter:
             "logger": silent,
         }
         producer: Producer = create_client(Producer, settings)
-        producer.init_transactions(_TRANSACTION_S)
+        producer.init_transactions(max(_AGAIN_S, min(_TRANSACTION_S, deadline - time.monotonic())))
         self._table.catch_up()
         self._producer = producer
         return producer

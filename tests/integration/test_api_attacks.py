@@ -208,8 +208,7 @@ def test_an_error_that_nobody_foresaw_tells_callers_a_number_and_no_more(
     def fail(*_: object) -> None:
         raise RuntimeError("geheim")
 
-    monkeypatch.setattr("shipper.api.routes.levels.levels.document", fail)
-    monkeypatch.setattr("shipper.api.routes.levels.tables_of", fail)
+    monkeypatch.setattr("shipper.api.routes.levels.of_installation", fail)
     with caplog.at_level(logging.CRITICAL):
         answer = api.get("/v1/levels", who="bound")
     assert (answer.status_code, "geheim" in answer.text) == (500, False)

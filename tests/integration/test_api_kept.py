@@ -28,6 +28,7 @@ _PEOPLE: dict[str, dict[str, Any]] = {
     "mara": {},
     "joe": {},
     "other-tenant": {"tenant": "another"},
+    "other-tenant-operator": {"role": Role.OPERATOR, "tenant": "another"},
     "admin": {"role": Role.ADMIN},
     "operator": {"role": Role.OPERATOR},
     "chat-operator": {"role": Role.OPERATOR, "services": ["chat-service"]},
@@ -157,6 +158,24 @@ def test_dead_letters_are_for_operators_who_may_see_all(api: KeptApi, who: str) 
     for method, path in (("GET", ""), ("GET", "/logs/0/0"), ("POST", "/redrive")):
         body = {"places": ["logs/0/0"]} if method == "POST" else None
         assert api.ask(who, method, f"/v1/dead-letters{path}", json=body).status_code == (403 if who else 401)
+
+
+@pytest.mark.parametrize("who", ["chat-operator", "staging", "other-tenant-operator"])
+def test_the_hosts_that_ship_are_for_operators_who_may_see_all(api: KeptApi, who: str) -> None:
+    assert api.ask(who, "GET", "/v1/shippers").status_code == 403
+    assert api.ask("operator", "GET", "/v1/shippers").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json", "/docs", "/readyz", "/v1/logs"])
+def test_a_librarys_token_is_good_for_levels_and_nothing_else(api: KeptApi, path: str) -> None:
+    assert api.ask("library", "GET", path).status_code == 403
+    assert api.ask("library", "GET", "/v1/levels").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["", "/chat-service", "/chat-service/app"])
+def test_levels_are_told_to_nobody_of_another_tenant_or_environment(api: KeptApi, path: str) -> None:
+    for who in ("other-tenant", "staging"):
+        assert api.ask(who, "GET", f"/v1/levels{path}").status_code == 403
 
 
 @pytest.mark.parametrize(

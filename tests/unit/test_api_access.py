@@ -18,6 +18,8 @@ from shipper.api.access import (
     require,
 )
 from shipper.api.principal import Principal, Role
+from shipper.api.rates import Rates
+from shipper.settings import Api
 
 _PEOPLE = {role.name.lower(): Principal(role.name.lower(), role, token=role.name) for role in Role}
 
@@ -150,10 +152,27 @@ async def test_the_audit_is_told_who_from_where_and_what_the_route_noted() -> No
 
 
 async def test_who_asks_too_often_is_told_when_to_come_back() -> None:
-    door = Door(limit=lambda who: 2.5 if who.name == "viewer" else 0.0)
+    door = Door(limit=lambda who, _: 2.5 if who.name == "viewer" else 0.0)
     answer = await door.get("/logs", "Bearer viewer")
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
     assert (await door.get("/logs", "Bearer operator")).status_code == 200
+
+
+async def test_refusals_are_audited_once_a_minute_and_an_issuer_that_is_away_floods_no_audit() -> None:
+    rates = Rates(Api(requests_per_minute=2, failures_per_minute=3))
+    door = Door(limit=rates.of_principal, refusals=rates.of_refusals, failures=rates.of_failures)
+    statuses = [(await door.get("/logs", "Bearer viewer")).status_code for _ in range(9)]
+    assert statuses == [200] * 2 + [429] * 7
+    assert [visit.status for visit in door.visits] == [200, 200, 429]
+    assert {(await door.get("/logs", "Bearer later")).status_code for _ in range(9)} == {503}
+    assert [visit.status for visit in door.visits].count(503) == 3
+
+
+def test_the_processes_of_a_service_share_a_token_and_no_limit_across_hosts() -> None:
+    rates = Rates(Api(requests_per_minute=2))
+    library, viewer = (Principal("chat-service", role, token=role.name) for role in (Role.SERVICE, Role.VIEWER))
+    waits = [[rates.of_principal(who, f"192.0.2.{n}") for n in range(4)] for who in (library, viewer)]
+    assert [[bool(one) for one in of] for of in waits] == [[False] * 4, [False, False, True, True]]
 
 
 async def test_failures_beyond_their_limit_are_neither_told_nor_audited() -> None:

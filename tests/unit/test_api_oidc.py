@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+from shipper.api import tokens
 from shipper.api.access import CredentialError, NotReadyError
 from shipper.api.oidc import Oidc, principal
 from shipper.api.principal import Principal, Role
+from shipper.errors import ShipperError
 from shipper.settings import ApiOidc
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +94,9 @@ def part(content: Any) -> str:  # noqa: ANN401 - any JSON
 async def test_a_jwt_of_the_issuer_is_somebody_with_the_highest_of_their_roles(provider: Provider) -> None:
     oidc = Oidc(provider.settings())
     found = await oidc.principal(provider.signed(roles=["log-readers", "on-call", "other"]))
-    assert found == Principal("mara", Role.OPERATOR, token=f"{_ISSUER}#mara")
+    assert time.time() < found.expires_s < math.inf
+    wanted = Principal("mara", Role.OPERATOR, token=f"{_ISSUER}#mara", expires_s=found.expires_s)
+    assert found == wanted
     assert provider.asked == 1
     await oidc.principal(provider.signed())
     assert provider.asked == 1, "keys are kept"
@@ -197,6 +202,11 @@ def test_claims_bind_to_services_environments_and_a_tenant_and_a_missing_one_to_
     for name in ("sub", "realm", "tenant"):
         with pytest.raises(CredentialError, match=settings.role_claim if name == "realm" else name):
             principal({key: value for key, value in whole.items() if key != name}, settings)
+    for wrong in ("a|b", "mün", "", "x" * 151, "a\n"):
+        with pytest.raises(CredentialError, match="tenant"):
+            principal({**whole, "tenant": wrong}, settings)
+        with pytest.raises(ShipperError, match="tenant"):
+            tokens.mint("n", Role.VIEWER, now_ms=0, valid_ms=1, tenant=wrong or " ")
 
 
 def test_no_algorithm_that_is_not_asymmetric_can_be_configured() -> None:

@@ -1,5 +1,6 @@
 """Parts of the log API that need no server: cursors, patterns, and what a line says."""
 
+import msgspec
 import pytest
 
 from shipper.api import cursors
@@ -9,6 +10,7 @@ from shipper.api.patterns import pattern_of
 from shipper.api.principal import Principal, Role
 from shipper.api.problems import Problem
 from shipper.api.record import record_of
+from shipper.api.saved import Saved
 from shipper.loki.paging import StreamEntry
 
 _NOW_NS = 1_763_974_800_123_456_789
@@ -23,6 +25,7 @@ def test_a_cursor_is_read_by_its_caller_for_its_query_alone() -> None:
     for principal, other in (
         (Principal("other", Role.VIEWER), asked),
         (Principal("viewer", Role.VIEWER, tenant="b"), asked),
+        (Principal("viewer", Role.VIEWER, token="https://login.example#viewer"), asked),
         (_VIEWER, {**asked, "level": "warn"}),
     ):
         with pytest.raises(Problem) as caught:
@@ -32,6 +35,16 @@ def test_a_cursor_is_read_by_its_caller_for_its_query_alone() -> None:
         changed = cursor[:place] + ("A" if cursor[place] != "A" else "B") + cursor[place + 1 :]
         with pytest.raises(Problem):
             cursors.read(changed, _VIEWER, asked)
+
+
+def test_what_was_saved_belongs_to_an_identity_and_not_to_a_name_that_a_jwt_chooses() -> None:
+    of_a_token = Principal("mara", Role.VIEWER, token="5f2c9a01be")
+    again = Principal("mara", Role.VIEWER, token="0000000000")
+    of_jwts = [Principal("mara", Role.VIEWER, token=f"https://login.example#{sub}") for sub in ("1", "2")]
+    mine = Saved("logs", {}, {}, "", "", of_a_token.identity, "mara", "", shared=False, at_ms=1)
+    assert [mine.is_changed_by(who) for who in (of_a_token, again, *of_jwts)] == [True, True, False, False]
+    its = msgspec.structs.replace(mine, owner=of_jwts[0].identity)
+    assert [its.is_changed_by(who) for who in (of_a_token, *of_jwts)] == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from shipper.api.access import note, require
 from shipper.api.answers import answer
 from shipper.api.principal import Principal, Role
 from shipper.api.problems import RETRY_AFTER_S, Problem, bad_parameter
-from shipper.api.scope import of_installation
+from shipper.api.scope import of_all
 from shipper.errors import KafkaUnavailableError
 from shipper.kafka.letters import Letter, LettersReader, Place
 from shipper.kafka.redrive import RedriveEndedError
@@ -35,9 +35,7 @@ _Text = Annotated[str, Field(min_length=1, max_length=300)]
 
 async def _operator(request: Request, who: Annotated[Principal, Depends(require(Role.OPERATOR))]) -> None:
     """Refuse those who may not see all of it: a letter is bytes, and nobody can tell whose."""
-    of_installation(request, who)
-    if who.services is not None:
-        raise Problem(403, "forbidden", "this token is bound to services, and dead letters are of all of them")
+    of_all(request, who)
 
 
 router = APIRouter(tags=["Dead letters"], dependencies=[Depends(_operator)])
@@ -152,18 +150,21 @@ async def redrive_letters(request: Request, errand: Errand) -> Response:
     if errand.places:
         wanted = dataclasses.replace(wanted, places=frozenset(map(_place, errand.places)))
     settings, now_ms = _settings(request), time.time_ns() // _MS
+    note(request, asked=errand.model_dump(mode="json", by_alias=True, exclude_defaults=True), dryRun=errand.dry_run)
 
-    def work() -> tuple[redrive.Plan, redrive.Outcome]:
+    def look() -> tuple[redrive.Plan, redrive.Outcome]:
         planned = redrive.plan(settings, wanted, limit=errand.limit, now_ms=now_ms)
-        outcome = redrive.Outcome(redriven=planned.redriven, failed=list(planned.hindered))
-        if planned.letters and not errand.dry_run and not planned.missing:
-            redrive.carry_out(settings, planned, outcome)
-        return planned, outcome
+        return planned, redrive.Outcome(redriven=planned.redriven, failed=list(planned.hindered))
 
-    planned, outcome = await _in_thread(work)
+    planned, outcome = await _in_thread(look)
+    note(request, planned=len(planned.letters))
     if planned.missing:
         raise bad_parameter("places", f"there is no dead letter of {planned.missing[0]}", 404)
-    note(request, lines=outcome.put_back.total(), dryRun=errand.dry_run, planned=len(planned.letters))
+    if planned.letters and not errand.dry_run:
+        try:
+            await _in_thread(lambda: redrive.carry_out(settings, planned, outcome))
+        finally:
+            note(request, lines=outcome.put_back.total())
     return answer(request, letter_fields.of_redrive(planned, outcome, dry_run=errand.dry_run))
 
 

@@ -13,11 +13,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Send
 
 from shipper.api import parquet
+from shipper.api.access import principal_of
 from shipper.api.asking import Asked, Asking, service_of
 from shipper.api.cursors import Position
 from shipper.api.entries import parse_id, shown
 from shipper.api.filters import Filters
-from shipper.api.problems import bad_parameter
+from shipper.api.principal import Principal
+from shipper.api.problems import Problem, bad_parameter
 from shipper.api.scope import LEVEL, SERVICE
 from shipper.api.vocabulary import check_services
 from shipper.api.walk import Numbered, walk
@@ -33,12 +35,12 @@ _CSV_HEAD = ("id", "timestamp", "service", "level", "request_id", "line", "label
 Pages = AsyncIterator[list[Numbered]]
 
 
-async def _place(request: Request) -> AsyncIterator[None]:
+async def _place(request: Request, who: Annotated[Principal, Depends(principal_of)]) -> AsyncIterator[None]:
     """Hold the places that the answer needs until it is complete: a dependency."""
     service = service_of(request)
-    async with service.streams.place():
+    async with service.streams.place(who.identity):
         if request.query_params.get("format") == "parquet":
-            async with service.files.place():
+            async with service.files.place(who.identity):
                 yield
         else:
             yield
@@ -80,6 +82,7 @@ async def export(asking: Asked, asked: Annotated[ExportAsked, Query()]) -> Respo
     NDJSON and CSV no line comes twice. A Parquet file is whole or nothing: take a large range in parts, with `limit`
     and `after`.
     """
+    asking.visit.is_stream = True
     from_ns, to_ns = asked.range_ns(asking, time.time_ns(), bounded=False)
     position = _position(asked, from_ns, to_ns)
     query = await asked.query(asking)
@@ -104,7 +107,7 @@ class Streamed(StreamingResponse):
     """An answer that begins when there is something to answer, and that never looks whole when it is not."""
 
     async def stream_response(self, send: Send) -> None:
-        """Send the answer; where Loki fails in the middle, end without the end that HTTP wants."""
+        """Send the answer; where Loki fails in the middle, or a token ends, end without the end that HTTP wants."""
         body = aiter(self.body_iterator)
         chunk = await anext(body, b"")  # what goes wrong until here is answered as a problem
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -112,7 +115,7 @@ class Streamed(StreamingResponse):
             while chunk:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(body, b"")
-        except LokiQueryError as error:
+        except (LokiQueryError, Problem) as error:
             log("warn", "An export broke off; its caller can go on behind its last line", error=str(error))
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -138,6 +141,7 @@ async def _limited(asking: Asking, asked: ExportAsked, query: str, position: Pos
         asking.reader(patient=True), query, position, page=page, tie=tie, backward=False, anew=asked.after is None
     )
     async for found in reading:
+        await asking.check()
         some = found if left is None else found[:left]
         lines += len(some)
         asking.note(lines=lines)

@@ -15,10 +15,10 @@ from shipper.api.answers import answer
 from shipper.api.levels import MS, Level, ServiceLevels, Setting
 from shipper.api.principal import Principal, Role
 from shipper.api.problems import Problem, bad_parameter
-from shipper.api.scope import may_change_service, may_see_service
+from shipper.api.scope import may_see_service, of_installation
 from shipper.api.tables import ConflictError, Stored, tables_of
 from shipper.api.versions import IfMatch, changed_meanwhile, expected_version, not_modified, tagged, wait_s
-from shipper.moments import duration_ns, moment_ns
+from shipper.moments import duration_ns, moment_ns, rfc3339
 
 router = APIRouter(tags=["Levels"])
 
@@ -128,6 +128,7 @@ def _now_ms() -> int:
 @router.get("/v1/levels", summary="All levels that are set", response_model=AllLevels)
 async def all_levels(request: Request, who: Reader) -> Response:
     """Of every service that the caller may see, what is set, until when, by whom and why."""
+    of_installation(request, who)
     now_ms = _now_ms()
     stored = ((service, levels.read(row).in_force(now_ms)) for service, row in tables_of(request).levels.items())
     found = [levels.document(name, of) for name, of in stored if of and may_see_service(who, name)]
@@ -147,7 +148,7 @@ async def service_levels(
     prefer: Annotated[str, Header(description="`wait=20` says the same.", max_length=200)] = "",
 ) -> Response:
     """What the logging libraries ask every two seconds. 404: nothing is set, and what is configured counts."""
-    _see(who, service)
+    _see(request, who, service)
     patience_s, applied = wait_s(wait, prefer)
     deadline = time.monotonic() + patience_s
     stored = tables_of(request).levels
@@ -168,7 +169,7 @@ async def service_levels(
 @router.get("/v1/levels/{service}/{logger}", summary="What is set for one logger", response_model=LevelInForce)
 async def logger_level(request: Request, service: ServiceName, logger: LoggerName, who: Reader) -> Response:
     """The level that counts for a logger: its own, or that of the nearest logger above it."""
-    _see(who, service)
+    _see(request, who, service)
     found = levels.read(tables_of(request).levels.get(service)).in_force(_now_ms())
     name = levels.deciding(found, logger)
     decided = levels.told(name, found[name]) if name else None
@@ -217,9 +218,10 @@ async def delete_level(
     return await _change(request, service, who, if_match, {logger: None})
 
 
-def _see(who: Principal, service: str) -> None:
+def _see(request: Request, who: Principal, service: str) -> None:
     if not may_see_service(who, service):
         raise Problem(403, "forbidden", f"this token is not for {service}")
+    of_installation(request, who)
 
 
 async def _change(
@@ -232,8 +234,11 @@ async def _change(
     replace: bool = False,
 ) -> Response:
     """Change the levels of a service, again where somebody else was quicker, unless the caller says what it must be."""
-    may_change_service(request, who, service)
+    _see(request, who, service)
     note(request, service=service, change={name: one.level if one else None for name, one in wanted.items()})
+    for one in wanted.values():
+        if one:
+            note(request, until=rfc3339(one.until_ms * MS), why=one.why)
     stored: Stored = tables_of(request).levels
     for _ in range(_TRIES):
         now_ms = _now_ms()

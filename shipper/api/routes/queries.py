@@ -100,7 +100,7 @@ async def save_query(
     """Save it under this name, or change it: its owner and admins may."""
     before = _changeable(request, name, who, if_match)
     rows = tables_of(request).queries
-    owned = [it for _, row in rows.items() if (it := saved.read(row)) and it.owner == who.name]
+    owned = [it for _, row in rows.items() if (it := saved.read(row)) and it.owner == who.identity]
     if before is None and len(owned) >= _OF_A_PERSON_MAX:
         raise Problem(409, "too-many", f"{who.name} has {_OF_A_PERSON_MAX} saved queries: delete some")
     wanted = Saved(
@@ -109,7 +109,8 @@ async def save_query(
         places=given.places,
         title=given.title,
         about=given.about,
-        owner=before.owner if before else who.name,
+        owner=before.owner if before else who.identity,
+        by=before.by if before else who.name,
         tenant=who.tenant,
         shared=given.shared,
         at_ms=time.time_ns() // 1_000_000,
@@ -168,7 +169,7 @@ def _told(name: str, it: Saved) -> dict[str, Any]:
         "title": it.title,
         "about": it.about,
         "shared": it.shared,
-        "owner": it.owner,
+        "owner": it.by,
         "savedAt": show_ms(it.at_ms),
         "asksFor": sorted(it.names()),
     }
@@ -195,7 +196,7 @@ def _changeable(request: Request, name: str, who: Principal, if_match: str | Non
     if found is not None and not found.is_changed_by(who):
         if not found.is_seen_by(who):
             raise Problem(409, "name-taken", f"{name} is the name of somebody else's query: take another")
-        raise Problem(403, "forbidden", f"{name} is {found.owner}'s: save yours under another name")
+        raise Problem(403, "forbidden", f"{name} is {found.by}'s: save yours under another name")
     expected_version(if_match, _etag(found) if found else "", exists=found is not None)
     return found
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from shipper.api.answers import answer
 from shipper.api.asking import AskedByOperator
+from shipper.api.scope import of_all
 
 router = APIRouter(tags=["Operators"])
 _TIMEOUT_S = 3.0
@@ -45,7 +46,11 @@ class Shippers(BaseModel):
 
 @router.get("/v1/shippers", summary="How all hosts that ship are doing, for operators", response_model=Shippers)
 async def shippers(request: Request, asking: AskedByOperator) -> Response:
-    """The status of each host in `api.shippers`, asked now; a host that does not answer is in it too."""
+    """The status of each host in `api.shippers`, asked now; a host that does not answer is in it too.
+
+    For those who are bound to nothing: a host ships for all services.
+    """
+    of_all(request, asking.principal)
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
         seen = await asyncio.gather(*(_seen(client, url.rstrip("/")) for url in asking.settings.api.shippers))
     asking.note(query="shippers")

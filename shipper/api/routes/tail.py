@@ -12,15 +12,18 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
 from shipper.api import metrics
+from shipper.api.access import principal_of
 from shipper.api.asking import Asked, Asking, service_of
 from shipper.api.entries import parse_id, shown
 from shipper.api.filters import Filters, Moment
 from shipper.api.following import Following, Happening, Missed
+from shipper.api.principal import Principal
 from shipper.api.problems import Problem, bad_parameter
 from shipper.moments import rfc3339
 
 router = APIRouter(tags=["Logs"])
 _STUCK_S = 120  # a reader who takes nothing for so long is gone
+_CHECK_EVERY_S = 3
 _EXAMPLE = """id: 1763974800123000007-9f86d081884c7d65
 event: line
 data: {"id":"1763974800123000007-9f86d081884c7d65","timestamp":"2026-11-24T09:00:00.123000007Z","labels":{},"line":"…"}
@@ -39,9 +42,9 @@ class TailAsked(Filters):
     to: None = Field(None, description="A tail has no end.")
 
 
-async def _place(request: Request) -> AsyncIterator[None]:
+async def _place(request: Request, who: Annotated[Principal, Depends(principal_of)]) -> AsyncIterator[None]:
     """Hold a place until the answer is complete: a dependency."""
-    async with service_of(request).streams.place():
+    async with service_of(request).streams.place(who.identity):
         yield
 
 
@@ -59,6 +62,8 @@ async def tail(
 ) -> Response:
     """Lines that meet the conditions, as Server-Sent Events, until the caller goes away.
 
+    It ends with its token, after a `problem` that says so.
+
     Events: `line`; `missed`, when the reader is too slow: so many lines before the next one were left out; `problem`,
     when Loki does not answer: it is tried again. A comment is sent when nothing else is. With Last-Event-ID it goes on
     where it broke.
@@ -74,6 +79,7 @@ async def tail(
         lateness_s=api.tail_lateness_s,
         lines_max=api.tail_lines_max,
     )
+    asking.visit.is_stream = True
     return EventSourceResponse(
         _events(asking, following),
         ping=api.tail_heartbeat_s,
@@ -99,25 +105,39 @@ def _start(asking: Asking, asked: TailAsked, last_event_id: str | None) -> tuple
 
 async def _events(asking: Asking, following: Following) -> AsyncIterator[ServerSentEvent]:
     lines = 0
-    poller = asyncio.create_task(following.run())
+    poller, checker = asyncio.create_task(following.run()), asyncio.create_task(_checked(asking))
     taking: asyncio.Task[list[Happening]] | None = None
     try:
         # Says at once that the tail is there: some proxies hold an answer back until its first bytes.
         yield ServerSentEvent(comment="following")
-        while not poller.done():
+        while not poller.done() and not checker.done():
             taking = asyncio.create_task(following.take())
-            await asyncio.wait({taking, poller}, return_when=asyncio.FIRST_COMPLETED)
-            if not taking.done():
+            await asyncio.wait({taking, poller, checker}, return_when=asyncio.FIRST_COMPLETED)
+            if not taking.done() or checker.done():
                 break
             for happening in taking.result():
                 lines += isinstance(happening, tuple)
                 asking.note(lines=lines)
                 yield _event(happening)
+        if checker.done():
+            yield _event(checker.result())
+            return
         await poller  # it never ends but by a mistake, which is to be seen
     finally:
         poller.cancel()
+        checker.cancel()
         if taking:
             taking.cancel()
+
+
+async def _checked(asking: Asking) -> Problem:
+    """Return why, as soon as whoever asks may ask no longer."""
+    while True:
+        try:
+            await asking.check()
+        except Problem as over:
+            return over
+        await asyncio.sleep(_CHECK_EVERY_S)
 
 
 def _event(happening: Happening) -> ServerSentEvent:
