@@ -170,12 +170,12 @@ class Following:
             missed = self._missed or Missed(0, at_ns, at_ns)
             self._missed = Missed(missed.lines + 1, min(missed.from_ns, at_ns), max(missed.to_ns, at_ns))
         self._held.append(one)
-        self._held_bytes += len(one[0].line)
+        self._held_bytes += _bytes(one.entry)
         self._news.set()
 
     def _let_go(self) -> Found:
         one = self._held.popleft()
-        self._held_bytes -= len(one[0].line)
+        self._held_bytes -= _bytes(one.entry)
         return one
 
     def _forget(self) -> None:
@@ -183,3 +183,7 @@ class Following:
         if len(self._seen) > _SEEN_MAX:
             self._floor_ns = max(self._floor_ns, sorted(self._seen)[len(self._seen) // 2][0])
         self._seen = {seen for seen in self._seen if seen[0] >= self._floor_ns}
+
+
+def _bytes(entry: StreamEntry) -> int:
+    return len(entry.line.encode()) + sum(len(key) + len(value.encode()) for key, value in entry.metadata.items())
