@@ -1,7 +1,7 @@
 """`GET /v1/shippers`: how all hosts that ship are doing, as one view."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from fastapi import APIRouter, Request
@@ -12,7 +12,7 @@ from shipper.api.answers import answer
 from shipper.api.asking import AskedByOperator
 
 router = APIRouter(tags=["Operators"])
-_TIMEOUT_S = 3.0
+TIMEOUT_S: Final = 3.0
 _STATES = ("unreachable", "draining", "degraded", "starting", "running")
 
 
@@ -46,8 +46,8 @@ class Shippers(BaseModel):
 @router.get("/v1/shippers", summary="How all hosts that ship are doing, for operators", response_model=Shippers)
 async def shippers(request: Request, asking: AskedByOperator) -> Response:
     """The status of each host in `api.shippers`, asked now; a host that does not answer is in it too."""
-    async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
-        seen = await asyncio.gather(*(_seen(client, url.rstrip("/")) for url in asking.settings.api.shippers))
+    client = asking.service.shippers
+    seen = await asyncio.gather(*(_seen(client, url.rstrip("/")) for url in asking.settings.api.shippers))
     asking.note(query="shippers")
     worst = min((one["state"] for one in seen), key=_rank, default="unreachable")
     return answer(
@@ -63,7 +63,7 @@ async def shippers(request: Request, asking: AskedByOperator) -> Response:
 
 async def _seen(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_S):
             response = await client.get(f"{url}/status")
         response.raise_for_status()
         return _shown(url, response.json())
