@@ -236,16 +236,36 @@ def test_an_export_that_breaks_never_looks_whole(loki: LokiServer, target: Targe
     with LogApi(loki.url, page_entries=20, lines_max=10) as api:
         reader = api._app.state.service.client
 
-        async def broken(*_: Any, **__: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        def broken(*_: Any, **__: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
             raise httpx.InvalidURL("as Loki might refuse something in the middle")
 
         asked = {"service": target.test_id, "format": "ndjson", "from": _WINDOW["from_"], "to": _WINDOW["to"]}
         headers = {"Authorization": "Bearer viewer", "Accept-Encoding": "identity"}
         with api.client.stream("GET", "/v1/export", params=asked, headers=headers) as answer:
             assert answer.status_code == 200
-            reader.get = broken
+            reader.stream = broken
             with pytest.raises(httpx.RemoteProtocolError):
                 answer.read()
+
+
+def test_answers_are_bounded_in_bytes_and_walks_are_whole_all_the_same(
+    api: LogApi, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"line {n} " + "x" * 1_000 for n in range(20)]
+    _push(target, *texts)
+    monkeypatch.setattr("shipper.loki.async_reader.BODY_BYTES_MAX", 15_000)
+    monkeypatch.setattr("shipper.api.routes.logs._PAGE_BYTES_MAX", 5_000)
+    asked = {"service": target.test_id, **_WINDOW}
+    page = api.page("/v1/logs", **asked)
+    found = page["lines"]
+    assert len(found) == 4
+    while page["cursor"]:
+        page = api.page("/v1/logs", cursor=page["cursor"], **asked)
+        found += page["lines"]
+    assert [one["line"] for one in found] == texts[::-1]
+    assert [line for _, line in _exported(api.get("/v1/export", format="ndjson", **asked), "ndjson")] == texts
+    refused = _logql(api, "operator", f'{{service="{target.test_id}"}}')
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:shipper:problem:too-large")
 
 
 @pytest.mark.parametrize(
