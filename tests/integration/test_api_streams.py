@@ -327,6 +327,8 @@ def test_operators_may_ask_in_logql_and_viewers_may_not(api: LogApi, target: Tar
 )
 def test_no_query_in_logql_leads_out_of_what_the_operator_may_see(api: LogApi, target: Target, query: str) -> None:
     _push(target, "somebody else's line")
+    everything = _logql(api, "operator", f'{{service="{target.test_id}"}}').text
+    assert "somebody else" in everything, "there is something to find"
     answer = _logql(api, "chat-operator", query)
     assert answer.status_code in (200, 400, 422), answer.text
     assert target.test_id not in answer.text
