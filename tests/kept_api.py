@@ -92,6 +92,10 @@ class KeptApi:
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
+        self.end()
+
+    def end(self) -> None:
+        """End it: it answers nobody any more."""
         self._server.should_exit = True
         self._thread.join(WAIT_S)
 

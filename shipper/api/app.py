@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 
+import httpx
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -74,10 +75,12 @@ def make_app(settings: Settings, *, access: Access | None = None, tables: Tables
     Raises: ConfigError if a file that the settings name cannot be read.
     """
     client = async_connection.client(settings.loki, connections_max=_CONNECTIONS_MAX)
+    # One connection per question: one that was kept may be of a process that has ended.
+    hosts = httpx.AsyncClient(timeout=shippers.TIMEOUT_S, limits=httpx.Limits(max_keepalive_connections=0))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with client, tables.running() if tables else nullcontext():
+        async with client, hosts, tables.running() if tables else nullcontext():
             yield
 
     app = FastAPI(
@@ -95,6 +98,7 @@ def make_app(settings: Settings, *, access: Access | None = None, tables: Tables
     app.state.service = Service(
         settings,
         client,
+        hosts,
         streams=Places("tails and exports", settings.api.streams_max, metrics.STREAMS),
         files=Places("Parquet files", FILES_MAX, metrics.FILES),
     )

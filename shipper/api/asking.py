@@ -60,12 +60,14 @@ class Service(msgspec.Struct):
     Attributes:
         settings: the configuration.
         client: of Loki.
+        shippers: of the hosts that ship.
         streams: the places of tails and exports.
         files: the places of Parquet files.
     """
 
     settings: Settings
     client: httpx.AsyncClient
+    shippers: httpx.AsyncClient
     streams: Places
     files: Places
 

@@ -39,12 +39,17 @@ def digest(entry: StreamEntry) -> bytes:
 def shown(entry: StreamEntry, its_digest: bytes) -> dict[str, Any]:
     """Return the entry as JSON shows it."""
     return {
-        "id": f"{entry.timestamp_ns}-{its_digest.hex()}",
+        "id": id_of(entry.timestamp_ns, its_digest),
         "timestamp": rfc3339(entry.timestamp_ns),
         "labels": entry.labels,
         "metadata": entry.metadata,
         "line": entry.line,
     }
+
+
+def id_of(at_ns: int, its_digest: bytes) -> str:
+    """Return what names the entry of a time and a digest."""
+    return f"{at_ns}-{its_digest.hex()}"
 
 
 def parse_id(text: str) -> tuple[int, bytes]:

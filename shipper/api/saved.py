@@ -14,7 +14,12 @@ from shipper.api.principal import Principal, Role
 from shipper.kafka.table import Row
 
 PLACE: Final = re.compile(r"\{([a-z][a-z0-9_]{0,39})\}")
+FILLED_CHARS_MAX: Final = 16 << 10
 Call = Literal["logs", "stats", "export"]
+
+
+class TooLongError(Exception):
+    """With its places filled in, a query has more than FILLED_CHARS_MAX characters."""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -58,8 +63,15 @@ class Saved(msgspec.Struct, frozen=True):
         return {name for values in self.parameters.values() for value in values for name in PLACE.findall(value)}
 
     def filled(self, given: Mapping[str, str]) -> list[tuple[str, str]]:
-        """Return the parameters of the call. Raises KeyError with the name of a place that nothing is given for."""
+        """Return the parameters of the call.
+
+        Raises: KeyError with the name of a place that nothing is given for; TooLongError, before anything is filled in.
+        """
         known = {**self.places, **given}
+        values = [value for found in self.parameters.values() for value in found]
+        chars = sum(len(PLACE.sub("", it)) + sum(len(known[name]) for name in PLACE.findall(it)) for it in values)
+        if chars > FILLED_CHARS_MAX:
+            raise TooLongError
         return [
             (name, PLACE.sub(lambda place: known[place[1]], value))
             for name, values in self.parameters.items()

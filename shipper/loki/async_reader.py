@@ -11,8 +11,16 @@ import tenacity
 
 from shipper.loki.paging import Page, PageAsked, Series, SeriesAsked, StreamEntry, page_of, pages
 from shipper.loki.query_answers import Answer, Listed, Result, Stream
-from shipper.loki.query_errors import ANSWER_CHARS_MAX, LokiQueryError, PassingError, SlowError, raise_unless_ok
+from shipper.loki.query_errors import (
+    ANSWER_CHARS_MAX,
+    LokiQueryError,
+    PassingError,
+    SlowError,
+    TooLargeError,
+    raise_unless_ok,
+)
 
+BODY_BYTES_MAX = 32 << 20  # pages that are larger are asked for again, smaller
 _API = "/loki/api/v1"
 _Kind = TypeVar("_Kind")
 Parameters = Mapping[str, str | int | float]
@@ -105,9 +113,10 @@ class AsyncLokiReader:
     async def _get_once(self, path: str, parameters: Parameters) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._client.get(
-                    _API + path, params=dict(parameters), headers=self._headers, timeout=None
-                )
+                async with self._client.stream(
+                    "GET", _API + path, params=dict(parameters), headers=self._headers, timeout=None
+                ) as answer:
+                    body = await self._body(path, answer)
         except TimeoutError:
             raise SlowError(self._url(path), 0, f"no answer within {self._timeout_s:g} s") from None
         except httpx.InvalidURL:
@@ -115,5 +124,14 @@ class AsyncLokiReader:
         except httpx.HTTPError as error:
             raise PassingError(self._url(path), 0, str(error) or type(error).__name__) from None
         if answer.status_code != HTTPStatus.OK:
-            raise_unless_ok(self._url(path), answer.status_code, answer.text[:ANSWER_CHARS_MAX])
-        return answer.content
+            raise_unless_ok(self._url(path), answer.status_code, body.decode(errors="replace")[:ANSWER_CHARS_MAX])
+        return body
+
+    async def _body(self, path: str, answer: httpx.Response) -> bytes:
+        body = bytearray()
+        async for part in answer.aiter_bytes():
+            body += part
+            if len(body) > BODY_BYTES_MAX:
+                said = f"Loki's answer to {path} has more than {BODY_BYTES_MAX} bytes: ask for less"
+                raise TooLargeError("", 0, said)
+        return bytes(body)

@@ -1,19 +1,23 @@
 """The log API attacked: tenants smuggled in, Loki's other paths, bodies that never end, secrets in errors."""
 
 import logging
+import re
 import socket
 import ssl
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from certificates import Authority
-from hearing_loki import HearingLoki
+from hearing_loki import Heard, HearingLoki
 from log_api import LogApi
 from shipper.api.principal import Principal, Role
 
@@ -23,21 +27,14 @@ _PEOPLE = {
     ),
 }
 _BOUND = 'service="chat-service", env="production"'
-_READING = ("/v1/logs", "/v1/stats", "/v1/services", "/v1/fields", "/v1/traces/{}", "/v1/export", "/v1/logs/context")
-_PARAMETERS = (
-    "service",
-    "level",
-    "text",
-    "regex",
-    "request_id",
-    "user_id",
-    "field",
-    "from",
-    "to",
-    "cursor",
-    "by",
-    "id",
-)
+_LINE = f"{time.time_ns()}-{'0' * 16}"
+_NEEDED: dict[str, dict[str, str]] = {
+    "/v1/logs/context": {"line": _LINE},
+    "/v1/logql": {"query": '{service="chat-service"}'},
+}
+"""What a call is nothing without, by path."""
+_KEPT = ("/v1/levels", "/v1/queries", "/v1/dead-letters", "/v1/shippers")  # they do not ask Loki
+_OF_A_REQUEST = '| request_id="" or trace_id=""'  # our own, without its strings
 _PATHS = {"query_range", "query", "values", "labels", "series", "detected_fields", "patterns", "format_query"}
 _HOSTILE = st.one_of(
     st.sampled_from(
@@ -68,7 +65,9 @@ def hearing() -> Iterator[HearingLoki]:
 
 @pytest.fixture(scope="module")
 def api(hearing: HearingLoki) -> Iterator[LogApi]:
-    with LogApi(hearing.url, _PEOPLE, body_timeout_s=0.5, body_bytes_max=2_048) as served:
+    with LogApi(
+        hearing.url, _PEOPLE, body_timeout_s=0.5, body_bytes_max=2_048, requests_per_minute=1_000_000
+    ) as served:
         yield served
 
 
@@ -91,24 +90,86 @@ def without_strings(query: str) -> str:
     return "".join(kept)
 
 
-@settings(max_examples=60)
-@given(path=st.sampled_from(_READING), name=st.sampled_from(_PARAMETERS), value=_HOSTILE)
-def test_whatever_a_parameter_holds_loki_is_asked_for_what_the_caller_may_see_and_nothing_else(
-    api: LogApi, hearing: HearingLoki, path: str, name: str, value: str
-) -> None:
-    hearing.heard.clear()
-    part = quote(value, safe="") or "x"
-    answer = api.client.get(path.format(part), params={name: value}, headers={"Authorization": "Bearer bound"})
-    assert answer.status_code < 500, answer.text
-    for heard in hearing.heard:
-        assert heard.path.startswith("/loki/api/v1/")
-        assert heard.path.rpartition("/")[2] in _PATHS, heard
-        assert heard.header("x-scope-orgid") == ["mine"]
-        query = heard.parameters.get("query", "")
-        if heard.path.endswith("format_query"):
+class Place(NamedTuple):
+    """Where a call takes something from its caller: `where` is path, query, header, body; empty: nowhere."""
+
+    method: str
+    path: str
+    where: str
+    name: str
+
+
+def places(document: dict[str, Any]) -> list[Place]:
+    """Return every place of every call that asks Loki, and each call as it is when nothing is wrong with it."""
+    found = []
+    for path, calls in document["paths"].items():
+        if not path.startswith("/v1/") or path.startswith(_KEPT):
             continue
-        assert query.count(_BOUND) >= without_strings(query).count("{") > 0, query
-        assert " or " not in without_strings(query), query
+        for method, call in calls.items():
+            found.append(Place(method, path, "", ""))
+            found += [Place(method, path, it["in"], it["name"]) for it in call.get("parameters", [])]
+            if "requestBody" in call:
+                schema = call["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                members = document["components"]["schemas"][schema]["properties"]
+                found += [Place(method, path, "body", name) for name in members]
+    return found
+
+
+def attack(api: LogApi, place: Place, value: str) -> int:
+    """Send a value in one place of a call that is right otherwise."""
+    given = _NEEDED.get(place.path, {})
+    path = place.path.replace("{request_id}", quote(value, safe="") or "x" if place.where == "path" else "req-1")
+    headers = {"Authorization": "Bearer bound"}
+    if place.where == "header":
+        headers[place.name] = quote(value, safe=" \"'`{}=|,;")
+    else:
+        given = {**given, **({place.name: value} if place.where in ("query", "body") else {})}
+    asked: dict[str, Any] = {"json": given} if place.method == "post" else {"params": given}
+    with api.client.stream(place.method.upper(), path, headers=headers, **asked) as answer:
+        if not answer.headers["content-type"].startswith("text/event-stream"):
+            answer.read()
+        elif answer.status_code == 200:  # it has no end
+            next(answer.iter_raw())
+        return answer.status_code
+
+
+def check_heard(heard: Heard, *, in_logql: bool) -> None:
+    assert heard.path.startswith("/loki/api/v1/")
+    assert heard.path.rpartition("/")[2] in _PATHS, heard
+    assert heard.header("x-scope-orgid") == ["mine"]
+    query = heard.parameters.get("query") or heard.parameters.get("match[]", "")
+    if heard.path.endswith("format_query"):
+        return
+    outside = without_strings(query)
+    assert query.count(_BOUND) >= outside.count("{"), query
+    if not in_logql:  # where a caller may ask for more than one thing, or for none
+        assert outside.count("{") == 1, query
+        assert " or " not in outside.replace(_OF_A_REQUEST, ""), query
+
+
+def test_whatever_a_parameter_holds_loki_is_asked_for_what_the_caller_may_see_and_nothing_else(
+    api: LogApi, hearing: HearingLoki
+) -> None:
+    found = places(api.page("/openapi.json", who="bound"))
+    assert {"from", "limit", "cursor", "direction", "step", "line", "after", "Last-Event-ID", "request_id"} <= {
+        re.sub("(?i)last-event-id", "Last-Event-ID", it.name) for it in found
+    }
+    heard_by_path = Counter[str]()
+
+    @settings(max_examples=2, phases=[Phase.generate], database=None, deadline=None)
+    @given(values=st.lists(_HOSTILE, min_size=len(found), max_size=len(found)))
+    def each(values: list[str]) -> None:
+        for place, value in zip(found, values, strict=True):
+            hearing.heard.clear()
+            assert attack(api, place, value) < 500, (place, value)
+            for heard in list(hearing.heard):
+                check_heard(heard, in_logql=place.path == "/v1/logql")
+            heard_by_path[place.path] += len(hearing.heard)
+
+    each()
+    asking = {it.path for it in found}
+    assert asking >= {"/v1/logs", "/v1/traces/{request_id}", "/v1/stats", "/v1/export", "/v1/logql", "/v1/tail"}
+    assert {path for path in asking if not heard_by_path[path]} == set()
 
 
 @pytest.mark.parametrize("name", ["X-Scope-OrgID", "x-scope-orgid", "X_Scope_OrgID", "Cookie", "X-Forwarded-For"])

@@ -134,6 +134,18 @@ def test_a_saved_query_leads_to_its_call_and_what_is_filled_in_is_a_value_and_no
         assert (answer.status_code, answer.json()["parameters"][0]["name"]) == (422, next(iter(wrong)))
 
 
+def test_a_saved_query_is_small_and_so_is_what_it_leads_to(api: KeptApi) -> None:
+    def save(parameters: dict[str, Any]) -> int:
+        return api.ask("mara", "PUT", "/v1/queries/large", json={"parameters": parameters}).status_code
+
+    def run(value: str) -> int:
+        return api.ask("mara", "GET", "/v1/queries/large/run", params={"a": value}).status_code
+
+    assert save({"text": ["{a}"] * 51}) == 422
+    assert save({"text": ["{a}" * 300] * 50}) == 200
+    assert [run(value) for value in ("x", "xx", "ü", "x" * 1_001)] == [307, 422, 422, 422]
+
+
 def test_dead_letters_are_listed_shown_and_put_back_once(api: KeptApi, settings: Settings) -> None:
     topic = settings.kafka.topics[0]
     record = StoredMessage(b'{"service":"chat-service"}', (topic, 0, 7), b"key", None, time.time_ns() // 1_000_000)

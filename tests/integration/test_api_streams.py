@@ -53,6 +53,7 @@ class Tail:
 
     def __init__(self, api: LogApi, *, headers: dict[str, str] | None = None, **parameters: Any) -> None:  # noqa: ANN401 - parameters
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.ids: list[str] = []
         self.comments = 0
         self._client = httpx.Client(base_url=api.url, timeout=60)
         given = {name.rstrip("_"): value for name, value in parameters.items()}
@@ -70,6 +71,8 @@ class Tail:
             for line in self.response.iter_lines():
                 if line.startswith(":"):
                     self.comments += 1
+                elif line.startswith("id: "):
+                    self.ids.append(line.removeprefix("id: "))
                 elif line.startswith("event: "):
                     name = line.removeprefix("event: ")
                 elif line.startswith("data: "):
@@ -108,16 +111,26 @@ def _metric(api: LogApi, name: str) -> float:
 
 def test_a_tail_gives_each_new_line_once_though_it_looks_back(api: LogApi, target: Target) -> None:
     with _tail(api, service=target.test_id, from_=rfc3339(BASE_NS)) as tail:
-        now_ns = BASE_NS + HOUR
         for n in range(3):
-            _push(target, f"line {n}", at_ns=now_ns - n * S)  # each older than the one before
+            _push(target, "the same line", at_ns=BASE_NS + HOUR - n * S)  # each older than the one before
             wait_until(partial(_has, tail, n + 1), f"line {n} is there")
-        assert tail.lines() == ["line 0", "line 1", "line 2"]
-        last = tail.events[0][1]["id"]
+        _push(target, "newer", at_ns=BASE_NS + HOUR + S)
+        wait_until(partial(_has, tail, 4), "the newest line is there")
+        assert tail.lines() == ["the same line"] * 3 + ["newer"]
+
+
+def test_a_tail_that_goes_on_gives_what_came_late_meanwhile(api: LogApi, target: Target) -> None:
+    with _tail(api, service=target.test_id, from_=rfc3339(BASE_NS)) as tail:
+        for n in range(2):
+            _push(target, f"line {n}", at_ns=BASE_NS + HOUR - n * S)  # the older one last
+            wait_until(partial(_has, tail, n + 1), f"line {n} is there")
+        assert tail.ids == [tail.events[0][1]["id"]] * 2, "an event's id never goes back"
+        last = tail.ids[-1]
+    _push(target, "late", at_ns=BASE_NS + HOUR - 2 * S)
+    _push(target, "newer", at_ns=BASE_NS + HOUR + S)
     with _tail(api, service=target.test_id, headers={"Last-Event-ID": last}) as tail:
-        _push(target, "newer", at_ns=now_ns + S)
-        wait_until(tail.lines, "the line behind the last one")
-        assert tail.lines() == ["newer"]
+        wait_until(partial(_has, tail, 3), "the lines behind the last one")
+        assert tail.lines() == ["late", "line 1", "newer"]
 
 
 def test_a_tail_says_that_it_is_alive_when_nothing_happens(loki: LokiServer, target: Target) -> None:
@@ -223,16 +236,36 @@ def test_an_export_that_breaks_never_looks_whole(loki: LokiServer, target: Targe
     with LogApi(loki.url, page_entries=20, lines_max=10) as api:
         reader = api._app.state.service.client
 
-        async def broken(*_: Any, **__: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        def broken(*_: Any, **__: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
             raise httpx.InvalidURL("as Loki might refuse something in the middle")
 
         asked = {"service": target.test_id, "format": "ndjson", "from": _WINDOW["from_"], "to": _WINDOW["to"]}
         headers = {"Authorization": "Bearer viewer", "Accept-Encoding": "identity"}
         with api.client.stream("GET", "/v1/export", params=asked, headers=headers) as answer:
             assert answer.status_code == 200
-            reader.get = broken
+            reader.stream = broken
             with pytest.raises(httpx.RemoteProtocolError):
                 answer.read()
+
+
+def test_answers_are_bounded_in_bytes_and_walks_are_whole_all_the_same(
+    api: LogApi, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"line {n} " + "x" * 1_000 for n in range(20)]
+    _push(target, *texts)
+    monkeypatch.setattr("shipper.loki.async_reader.BODY_BYTES_MAX", 15_000)
+    monkeypatch.setattr("shipper.api.routes.logs._PAGE_BYTES_MAX", 5_000)
+    asked = {"service": target.test_id, **_WINDOW}
+    page = api.page("/v1/logs", **asked)
+    found = page["lines"]
+    assert len(found) == 4
+    while page["cursor"]:
+        page = api.page("/v1/logs", cursor=page["cursor"], **asked)
+        found += page["lines"]
+    assert [one["line"] for one in found] == texts[::-1]
+    assert [line for _, line in _exported(api.get("/v1/export", format="ndjson", **asked), "ndjson")] == texts
+    refused = _logql(api, "operator", f'{{service="{target.test_id}"}}')
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:shipper:problem:too-large")
 
 
 @pytest.mark.parametrize(
@@ -294,6 +327,8 @@ def test_operators_may_ask_in_logql_and_viewers_may_not(api: LogApi, target: Tar
 )
 def test_no_query_in_logql_leads_out_of_what_the_operator_may_see(api: LogApi, target: Target, query: str) -> None:
     _push(target, "somebody else's line")
+    everything = _logql(api, "operator", f'{{service="{target.test_id}"}}').text
+    assert "somebody else" in everything, "there is something to find"
     answer = _logql(api, "chat-operator", query)
     assert answer.status_code in (200, 400, 422), answer.text
     assert target.test_id not in answer.text

@@ -1,6 +1,8 @@
 """`GET /v1/logs`: the lines of a range, page by page."""
 
 import time
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -18,6 +20,7 @@ from shipper.api.walk import Numbered, after, walk
 from shipper.moments import rfc3339
 
 router = APIRouter(tags=["Logs"])
+_PAGE_BYTES_MAX = 16 << 20  # then a page ends early, with a cursor
 
 
 class LogsAsked(Filters):
@@ -51,19 +54,27 @@ async def logs(request: Request, asking: Asked, asked: Annotated[LogsAsked, Quer
     query = await asked.query(asking)
     backward = asked.direction == "backward"
     found: list[Numbered] = []
+    held_bytes = 0
     # One more than asked for tells whether there are more; one was delivered already, where there is a cursor.
     tie = asking.settings.api.page_entries
     reading = walk(asking.reader(), query, position, page=limit + 2, tie=tie, backward=backward, anew=anew)
     async for lines in reading:
         found += lines
-        if len(found) > limit:
+        held_bytes += sum(len(entry.line) for entry, _ in lines)
+        if len(found) > limit or held_bytes > _PAGE_BYTES_MAX:
             break
     if not found and anew:
         await check_services(asking, (position.from_ns, position.to_ns), asked.service)
-    page = found[:limit]
-    more = len(found) > limit
+    page = _page(found, limit)
+    more = len(page) < len(found)
     asking.note(lines=len(page))
     return answer(request, _document(page, asking, asked, query, position, more=more))
+
+
+def _page(found: list[Numbered], limit: int) -> list[Numbered]:
+    """Return what fits into a page: one line, and more as long as they are not too large."""
+    sizes = accumulate(len(entry.line) for entry, _ in found[:limit])
+    return found[: max(1, bisect_right(list(sizes), _PAGE_BYTES_MAX))]
 
 
 def _position(asking: Asking, asked: LogsAsked) -> tuple[Position, bool]:

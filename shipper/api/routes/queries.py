@@ -13,7 +13,7 @@ from shipper.api.access import note, principal_of
 from shipper.api.answers import answer
 from shipper.api.principal import Principal
 from shipper.api.problems import Problem, bad_parameter
-from shipper.api.saved import Call, Saved
+from shipper.api.saved import Call, Saved, TooLongError
 from shipper.api.tables import ConflictError, tables_of
 from shipper.api.versions import IfMatch, changed_meanwhile, expected_version, tagged
 from shipper.moments import show_ms
@@ -21,6 +21,7 @@ from shipper.moments import show_ms
 router = APIRouter(tags=["Saved queries"])
 
 _OF_A_PERSON_MAX: Final = 200
+_URL_CHARS_MAX: Final = 16 << 10
 _Name = Annotated[
     str,
     Path(
@@ -31,7 +32,9 @@ _Name = Annotated[
     ),
 ]
 _Who = Annotated[Principal, Depends(principal_of)]
-_Value = Annotated[str, Field(min_length=1, max_length=1_000)]
+_VALUE_CHARS_MAX: Final = 1_000
+_Value = Annotated[str, Field(min_length=1, max_length=_VALUE_CHARS_MAX)]
+_Values = Annotated[list[_Value], Field(max_length=50)]
 _PlaceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
@@ -41,12 +44,12 @@ class QuerySaved(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     call: Call = Field("logs", description="Which call it is of: `/v1/logs`, `/v1/stats` or `/v1/export`.")
-    parameters: dict[str, _Value | list[_Value]] = Field(
+    parameters: dict[str, _Value | _Values] = Field(
         max_length=30,
         description="Of that call. `{name}` in a value is filled in when it is run.",
         examples=[{"service": "auth-service", "text": "{user}", "from": "1h"}],
     )
-    places: dict[_PlaceName, Annotated[str, Field(max_length=1_000)]] = Field(
+    places: dict[_PlaceName, Annotated[str, Field(max_length=_VALUE_CHARS_MAX)]] = Field(
         {},
         max_length=30,
         description="What a place is where nothing is given for it.",
@@ -150,13 +153,19 @@ async def run_query(request: Request, name: _Name, who: _Who) -> Response:
             )
         if key in given:
             raise bad_parameter(key, "is given twice")
+        if len(value) > _VALUE_CHARS_MAX:
+            raise bad_parameter(key, f"has more than {_VALUE_CHARS_MAX} characters")
         given[key] = value
     try:
-        parameters = found.filled(given)
+        location = f"/v1/{found.call}?{urlencode(found.filled(given))}"
     except KeyError as missing:
         raise bad_parameter(str(missing.args[0]), f"{name} asks for it: add ?{missing.args[0]}=…") from None
+    except TooLongError:
+        raise _too_long(name) from None
+    if len(location) > _URL_CHARS_MAX:
+        raise _too_long(name)
     note(request, saved=name)
-    headers = {"Location": f"/v1/{found.call}?{urlencode(parameters)}", "Cache-Control": "private, no-store"}
+    headers = {"Location": location, "Cache-Control": "private, no-store"}
     return Response(status_code=307, headers=headers)
 
 
@@ -181,6 +190,11 @@ def _etag(it: Saved) -> str:
 
 def _unknown(name: str) -> Problem:
     return Problem(404, "not-found", f"there is no saved query {name} that you may see; /v1/queries lists them")
+
+
+def _too_long(name: str) -> Problem:
+    detail = f"with its places filled in, {name} is longer than a URL may be ({_URL_CHARS_MAX} characters): give less"
+    return Problem(422, "too-large", detail)
 
 
 def _seen(request: Request, name: str, who: Principal) -> Saved:

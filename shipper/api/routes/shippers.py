@@ -1,7 +1,7 @@
 """`GET /v1/shippers`: how all hosts that ship are doing, as one view."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from fastapi import APIRouter, Request
@@ -13,7 +13,7 @@ from shipper.api.asking import AskedByOperator
 from shipper.api.scope import of_all
 
 router = APIRouter(tags=["Operators"])
-_TIMEOUT_S = 3.0
+TIMEOUT_S: Final = 3.0
 _STATES = ("unreachable", "draining", "degraded", "starting", "running")
 
 
@@ -51,8 +51,8 @@ async def shippers(request: Request, asking: AskedByOperator) -> Response:
     For those who are bound to nothing: a host ships for all services.
     """
     of_all(request, asking.principal)
-    async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
-        seen = await asyncio.gather(*(_seen(client, url.rstrip("/")) for url in asking.settings.api.shippers))
+    client = asking.service.shippers
+    seen = await asyncio.gather(*(_seen(client, url.rstrip("/")) for url in asking.settings.api.shippers))
     asking.note(query="shippers")
     worst = min((one["state"] for one in seen), key=_rank, default="unreachable")
     return answer(
@@ -68,7 +68,7 @@ async def shippers(request: Request, asking: AskedByOperator) -> Response:
 
 async def _seen(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with asyncio.timeout(TIMEOUT_S):
             response = await client.get(f"{url}/status")
         response.raise_for_status()
         return _shown(url, response.json())

@@ -1,5 +1,6 @@
 """`GET /v1/stats`: how many lines there are, by service, level and time, and what errors say most often."""
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from shipper.api.answers import answer
 from shipper.api.asking import Asked, Asking
 from shipper.api.filters import Filters
-from shipper.api.patterns import Pattern, patterns
+from shipper.api.patterns import patterns
 from shipper.api.problems import bad_parameter
 from shipper.api.scope import LEVEL, LEVELS, SERVICE
 from shipper.api.vocabulary import check_services
@@ -99,6 +100,7 @@ async def stats(request: Request, asking: Asked, asked: Annotated[StatsAsked, Qu
         await check_services(asking, range_ns, asked.service)
     found, complete = await _errors(asking, asked, range_ns) if asked.top else ([], False)
     asking.note(lines=len(found))
+    said = await asyncio.to_thread(patterns, found, top=asked.top) if found else []
     document = {
         "from": rfc3339(first_ns),
         "to": rfc3339(last_ns),
@@ -111,7 +113,7 @@ async def stats(request: Request, asking: Asked, asked: Annotated[StatsAsked, Qu
             {"to": rfc3339(at_ns), "service": service, "level": level, "lines": lines}
             for at_ns, service, level, lines in sorted(buckets)
         ],
-        "errors": {"patterns": _patterns(found, asked.top), "read": len(found), "complete": complete},
+        "errors": {"patterns": said, "read": len(found), "complete": complete},
         "query": query,
     }
     return answer(request, document)
@@ -164,7 +166,3 @@ async def _errors(asking: Asking, asked: StatsAsked, range_ns: tuple[int, int]) 
         if len(found) > most:
             return found[:most], False
     return found, True
-
-
-def _patterns(found: list[StreamEntry], top: int) -> list[Pattern]:
-    return patterns(found, top=top) if top else []

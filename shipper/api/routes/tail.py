@@ -14,12 +14,12 @@ from starlette.responses import Response
 from shipper.api import metrics
 from shipper.api.access import principal_of
 from shipper.api.asking import Asked, Asking, service_of
-from shipper.api.entries import parse_id, shown
+from shipper.api.entries import id_of, parse_id, shown
 from shipper.api.filters import Filters, Moment
-from shipper.api.following import Following, Happening, Missed
+from shipper.api.following import Following, Found, Happening, Mark, Missed
 from shipper.api.principal import Principal
 from shipper.api.problems import Problem, bad_parameter
-from shipper.moments import rfc3339
+from shipper.moments import NS, rfc3339
 
 router = APIRouter(tags=["Logs"])
 _STUCK_S = 120  # a reader who takes nothing for so long is gone
@@ -58,7 +58,7 @@ async def _place(request: Request, who: Annotated[Principal, Depends(principal_o
 async def tail(
     asking: Asked,
     asked: Annotated[TailAsked, Query()],
-    last_event_id: Annotated[str | None, Header(max_length=60, description="Go on behind this line.")] = None,
+    last_event_id: Annotated[str | None, Header(max_length=60, description="Go on behind this event.")] = None,
 ) -> Response:
     """Lines that meet the conditions, as Server-Sent Events, until the caller goes away.
 
@@ -66,15 +66,15 @@ async def tail(
 
     Events: `line`; `missed`, when the reader is too slow: so many lines before the next one were left out; `problem`,
     when Loki does not answer: it is tried again. A comment is sent when nothing else is. With Last-Event-ID it goes on
-    where it broke.
+    where it broke; lines that arrive late would be lost there, so those of the last seconds before come again.
     """
-    start_ns, after = _start(asking, asked, last_event_id)
+    start_ns, mark = _start(asking, asked, last_event_id)
     api = asking.settings.api
     following = Following(
         asking.reader(),
         await asked.query(asking),
         start_ns,
-        after=after,
+        mark=mark,
         poll_s=api.tail_poll_s,
         lateness_s=api.tail_lateness_s,
         lines_max=api.tail_lines_max,
@@ -88,19 +88,20 @@ async def tail(
     )
 
 
-def _start(asking: Asking, asked: TailAsked, last_event_id: str | None) -> tuple[int, bytes]:
+def _start(asking: Asking, asked: TailAsked, last_event_id: str | None) -> tuple[int, Mark | None]:
     now_ns = time.time_ns()
     if last_event_id:
         try:
-            start_ns, after = parse_id(last_event_id)
+            mark = parse_id(last_event_id)
         except ValueError as error:
             raise bad_parameter("Last-Event-ID", str(error)) from None
+        start_ns = mark[0] - int(asking.settings.api.tail_lateness_s * NS)
         asked = asked.model_copy(update={"from_": rfc3339(start_ns)})
-        return asked.range_ns(asking, max(now_ns, start_ns + 1))[0], after
+        return asked.range_ns(asking, max(now_ns, mark[0] + 1))[0], mark
     if asked.from_:
-        return asked.range_ns(asking, now_ns)[0], b""
+        return asked.range_ns(asking, now_ns)[0], None
     asking.note(**{"from": rfc3339(now_ns)})
-    return now_ns, b""
+    return now_ns, None
 
 
 async def _events(asking: Asking, following: Following) -> AsyncIterator[ServerSentEvent]:
@@ -116,7 +117,7 @@ async def _events(asking: Asking, following: Following) -> AsyncIterator[ServerS
             if not taking.done() or checker.done():
                 break
             for happening in taking.result():
-                lines += isinstance(happening, tuple)
+                lines += isinstance(happening, Found)
                 asking.note(lines=lines)
                 yield _event(happening)
         if checker.done():
@@ -147,8 +148,7 @@ def _event(happening: Happening) -> ServerSentEvent:
             return _named("missed", {"lines": lines, "from": rfc3339(from_ns), "to": rfc3339(to_ns)})
         case Problem():
             return _named("problem", happening.document("/v1/tail"))
-    line = shown(*happening)
-    return _named("line", line, line["id"])
+    return _named("line", shown(happening.entry, happening.digest), id_of(*happening.mark))
 
 
 def _named(name: str, document: dict[str, Any], event_id: str | None = None) -> ServerSentEvent:
