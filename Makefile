@@ -121,7 +121,7 @@ types-node: build-node
 
 .PHONY: test-fast
 test-fast: install-dev ## runs what needs no real server, in under 30 seconds
-	@$(BIN)/pytest -q -n 3 -m "$(NOT_REAL)" $(ARGS)
+	@$(BIN)/pytest -q -n 6 -m "$(NOT_REAL)" $(ARGS)
 
 .PHONY: test-native
 test-native: native parts-if-possible ## runs what shipper-native has a part in, with it: make native, then its tests

@@ -14,6 +14,8 @@ from alerting import LOG_ALERTS
 from deployed import ROOT, DeployedLoki
 from log_records import MINUTE_NS, SECOND_NS, Entry, access, bad_input, login, record, spread
 
+pytestmark = pytest.mark.loki
+
 HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
 

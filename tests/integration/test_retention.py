@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import requests
 
 from deployed import ROOT, TENANT, DeployedLoki
+
+pytestmark = [pytest.mark.slow, pytest.mark.loki]
 
 WAIT_S = 90.0
 MINUTE_NS = 60 * 10**9
