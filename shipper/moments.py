@@ -48,9 +48,14 @@ def _to_the_second(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
+def rfc3339_ms(ms: int) -> str:
+    """Return milliseconds since the epoch as RFC 3339 in UTC, with three digits of the second."""
+    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def show_ms(ms: int) -> str | None:
-    """Return milliseconds since the epoch as RFC 3339, in UTC; None where there is no such time."""
+    """Return `rfc3339_ms`; None where there is no such time."""
     try:
-        return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return rfc3339_ms(ms)
     except (ValueError, OverflowError, OSError):
         return None

@@ -9,16 +9,25 @@ from grafana.dashboards import shipper_inside as inside
 from grafana.dashboards.board import Board, Section, metric_choice
 from grafana.dashboards.names import SHIPPER
 from grafana.dashboards.panels import Limits, Panel, Told, curve, number
-from grafana.dashboards.queries import Query, promql
+from grafana.dashboards.queries import promql
 from grafana.dashboards.shipper_inside import NO_LOSS, OURS, rate, total
 
 _STATES: Final = {"0": ("ok", "green"), "1": ("retrying", "yellow"), "2": ("refusing", "red")}
 
 
-def _state(peer: str) -> Query:
-    """Give the worst state of a peer as a number: its place in `_STATES`."""
-    refusing, retrying = (f'shipper_{peer}_state{{{OURS}, state="{state}"}}' for state in ("refusing", "retrying"))
-    return promql(f"max(2 * {refusing} + ignoring(state) {retrying})", peer.capitalize())
+def _seen(peer: str, refusing_means: str, way_out: str) -> Panel:
+    """Make the panel of how a peer is seen: its worst state, as a number that is its place in `_STATES`."""
+    refusing, retrying = (
+        f'shipper_{peer.lower()}_state{{{OURS}, state="{state}"}}' for state in ("refusing", "retrying")
+    )
+    return number(
+        Told(peer, f"How {peer} is seen: `ok`, yellow `retrying`, or red `refusing` ({refusing_means}).", way_out),
+        promql(f"max(2 * {refusing} + ignoring(state) {retrying})", peer),
+        "short",
+        Limits(1, 2),
+        words=_STATES,
+        width=3,
+    )
 
 
 def _all_right() -> list[Panel]:
@@ -35,30 +44,12 @@ def _all_right() -> list[Panel]:
             Limits(1, 0.5),
             width=3,
         ),
-        number(
-            Told(
-                "Kafka",
-                "How Kafka is seen: `ok`, yellow `retrying`, or red `refusing` (no permission, no such topic).",
-                "`shipper check` says what is wrong, and the way out.",
-            ),
-            _state("kafka"),
-            "short",
-            Limits(1, 2),
-            words=_STATES,
-            width=3,
-        ),
-        number(
-            Told(
-                "Loki",
-                "How Loki is seen: `ok`, yellow `retrying`, or red `refusing` (it takes nothing as we send it).",
-                "Nothing is lost while Kafka keeps the records: see the time to data loss. Then Loki's dashboard, and "
-                "`shipper check`.",
-            ),
-            _state("loki"),
-            "short",
-            Limits(1, 2),
-            words=_STATES,
-            width=3,
+        _seen("Kafka", "no permission, no such topic", "`shipper check` says what is wrong, and the way out."),
+        _seen(
+            "Loki",
+            "it takes nothing as we send it",
+            "Nothing is lost while Kafka keeps the records: see the time to data loss. Then Loki's dashboard, and "
+            "`shipper check`.",
         ),
         number(
             Told(

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from shipper.kafka.table import Row
-from shipper.moments import rfc3339
+from shipper.moments import rfc3339_ms
 
 ROOT: Final = "*"
 """All loggers without a level of their own."""
@@ -77,7 +77,7 @@ def document(service: str, found: Mapping[str, Setting]) -> dict[str, Any]:
     return {
         "service": service,
         "levels": {name: one.level for name, one in found.items()},
-        "expiresAt": _time(min(one.until_ms for one in found.values())) if found else None,
+        "expiresAt": rfc3339_ms(min(one.until_ms for one in found.values())) if found else None,
         "set": [told(name, one) for name, one in found.items()],
     }
 
@@ -87,10 +87,10 @@ def told(logger: str, one: Setting) -> dict[str, str]:
     return {
         "logger": logger,
         "level": one.level,
-        "expiresAt": _time(one.until_ms),
+        "expiresAt": rfc3339_ms(one.until_ms),
         "by": one.by,
         "why": one.why,
-        "setAt": _time(one.at_ms),
+        "setAt": rfc3339_ms(one.at_ms),
     }
 
 
@@ -102,7 +102,3 @@ def deciding(found: Iterable[str], logger: str) -> str | None:
             return logger
         logger = logger.rpartition(".")[0]
     return ROOT if ROOT in names else None
-
-
-def _time(ms: int) -> str:
-    return rfc3339(ms * MS)[:-7] + "Z"

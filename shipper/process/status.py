@@ -5,9 +5,9 @@ The names are an interface: dashboards, alerts and people's scripts build on the
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal
 
+from shipper.moments import rfc3339_ms
 from shipper.process.canary import CanaryReport
 from shipper.process.forecast import Loss
 from shipper.process.history import Rates, Sample
@@ -156,7 +156,7 @@ def describe(look: Look, rates: Rates, *, version: str, started_ms: int) -> dict
     loki = look.peer("loki")
     return {
         "version": version,
-        "started_at": format_time(started_ms),
+        "started_at": rfc3339_ms(started_ms),
         "state": look.state,
         "totals": {
             "consumed": sum(row.consumed for row in look.rows),
@@ -171,7 +171,7 @@ def describe(look: Look, rates: Rates, *, version: str, started_ms: int) -> dict
         "loki": {
             "state": loki.state,
             "last_error": loki.error or None,
-            "since": format_time(loki.since_ms) if loki.since_ms else None,
+            "since": rfc3339_ms(loki.since_ms) if loki.since_ms else None,
             "push_limit": look.push_limit,
         },
         "canary": _describe_canary(look.canary, look.now_ms) if look.canary else None,
@@ -216,11 +216,6 @@ def unready(look: Look) -> list[str]:
         if peer.state != "ok"
     ]
     return reasons
-
-
-def format_time(at_ms: int) -> str:
-    """Return RFC 3339 in UTC, with milliseconds."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _describe_partitions(look: Look) -> Iterator[dict[str, Any]]:

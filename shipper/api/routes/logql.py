@@ -41,6 +41,10 @@ class LogqlFound(BaseModel):
     query: str = Field(description="What Loki was asked.", examples=[_EXAMPLE])
 
 
+class _Stream(msgspec.Struct):
+    values: list[msgspec.Raw]
+
+
 class _Raw(msgspec.Struct, rename="camel"):
     result_type: str
     result: msgspec.Raw
@@ -83,4 +87,4 @@ async def logql(request: Request, asking: AskedByOperator, asked: LogqlAsked) ->
 def _lines(found: _Raw) -> int:
     if found.result_type != "streams":
         return 0
-    return sum(len(stream["values"]) for stream in msgspec.json.decode(found.result))
+    return sum(len(stream.values) for stream in msgspec.json.decode(found.result, type=list[_Stream]))
